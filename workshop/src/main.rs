@@ -1,0 +1,3 @@
+//! `cargo workshop`: the tools of the workshop.
+
+fn main() {}
