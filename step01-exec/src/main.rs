@@ -1,1 +1,60 @@
-fn main() {}
+//! Step 1: run a command.
+//!
+//! There is no wall yet. We say what we run, and then *become* it: `exec` puts the command in our
+//! place, so its exit code, signals and terminal are right without our doing anything.
+
+#![forbid(unsafe_code)]
+#[cfg(not(target_os = "linux"))]
+compile_error!("containers are made of Linux system calls; `vagrant up` brings one (Vagrantfile)");
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+use clap::Parser;
+
+#[derive(Parser)]
+#[command(version)]
+enum Cli {
+    /// Run a command
+    Run(Container),
+}
+
+#[derive(clap::Args)]
+struct Container {
+    /// The program to run, and its arguments
+    #[arg(required = true, trailing_var_arg = true, num_args = 1.., value_names = ["COMMAND", "ARGS"])]
+    command: Vec<OsString>,
+}
+
+fn main() -> ExitCode {
+    match Cli::try_parse() {
+        Ok(Cli::Run(container)) => run(&container),
+        Err(usage) => {
+            let _ = usage.print();
+            ExitCode::from(if usage.use_stderr() { 125 } else { 0 })
+        }
+    }
+}
+
+/// Announces the command and becomes it; returns only if that fails.
+fn run(container: &Container) -> ExitCode {
+    let command = &container.command;
+    say(&format!("Running [{}]", command.join(OsStr::new(" ")).to_string_lossy()));
+    let error = Command::new(&command[0]).args(&command[1..]).exec();
+    // As a shell has it (`man 1p sh`): 127 not found, 126 found but not executable.
+    let code = if error.kind() == ErrorKind::NotFound { 127 } else { 126 };
+    fail(code, &format!("exec: {:?}: {error}", command[0]))
+}
+
+/// Says why we end and with which exit code.
+fn fail(code: u8, why: &str) -> ExitCode {
+    say(&format!("{}: {why}", env!("CARGO_BIN_NAME")));
+    ExitCode::from(code)
+}
+
+/// Prints a line on stderr, in one piece; where stderr is closed, `eprintln!` would panic.
+fn say(line: &str) {
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+}
