@@ -49,7 +49,7 @@ struct Container {
 
 fn main() -> ExitCode {
     let result = match Cli::try_parse() {
-        Ok(Cli::Run(_)) => run(),
+        Ok(Cli::Run(container)) => run(&container),
         Ok(Cli::Child(container)) => child(&container),
         Err(usage) => {
             let _ = usage.print();
@@ -63,15 +63,19 @@ fn main() -> ExitCode {
 }
 
 /// Makes the namespaces, starts `child` in them and waits for it.
-fn run() -> Result<ExitCode> {
-    let namespaces = CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWPID;
-    unshare(namespaces).context("unshare CLONE_NEWUTS | CLONE_NEWPID")?;
+fn run(container: &Container) -> Result<ExitCode> {
+    unshare(CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWPID).context("unshare UTS, PID")?;
+    // In the new namespace: before, this would rename the host.
+    if let Some(name) = &container.hostname {
+        sethostname(name).with_context(|| format!("sethostname {name:?}"))?;
+    }
     close_inherited()?;
     // From here on signals wait until PID 1 can hear them: when it closes the pipe (3 and 4).
     signals().thread_block().context("block signals")?;
     let (ready, told) = pipe().context("pipe")?;
-    let child = Command::new("/proc/self/exe").arg("child").args(env::args_os().skip(2)).spawn();
-    let child = child.context("start /proc/self/exe")?;
+    let mut child = Command::new("/proc/self/exe");
+    child.arg("child").args(env::args_os().skip(2));
+    let child = child.spawn().context("start /proc/self/exe")?;
     drop(told);
     File::from(ready).read_to_end(&mut Vec::new()).context("wait for PID 1")?;
     supervise(child)
@@ -83,10 +87,6 @@ fn child(container: &Container) -> Result<ExitCode> {
     set_pdeathsig(SIGKILL).context("prctl PR_SET_PDEATHSIG")?;
     let mut told = File::create("/proc/self/fd/4").context("open the pipe of `run`")?;
     close(3).and(close(4)).context("close the pipe of `run`")?;
-    // In the new namespace: before, this would rename the host.
-    if let Some(name) = &container.hostname {
-        sethostname(name).with_context(|| format!("sethostname {name:?}"))?;
-    }
     let command = &container.command;
     let words = command.join(OsStr::new(" "));
     say(&format!("Running [{}] as pid: {}", words.to_string_lossy(), std::process::id()));

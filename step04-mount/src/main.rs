@@ -1,1 +1,239 @@
-fn main() {}
+//! Step 4: run a command that has its own hostname, process ids and filesystem.
+//!
+//! A mount namespace has its own table of mounts. `child` makes `rootfs` its `/`, mounts what every
+//! program expects there (`/proc`, `/dev`, `/sys`), and lets go of the host's files.
+
+#![forbid(unsafe_code)]
+#[cfg(not(target_os = "linux"))]
+compile_error!("containers are made of Linux system calls; `vagrant up` brings one (Vagrantfile)");
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::RawFd;
+use std::os::unix::{ffi::OsStrExt, process::ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{SIGCONT, SIGKILL, SIGTSTP, SIGTTIN, SIGTTOU, SigSet, Signal, kill};
+use nix::sys::signalfd::SignalFd;
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::{Pid, chdir, close, pipe, pivot_root, sethostname};
+
+#[derive(Parser)]
+#[command(version)]
+enum Cli {
+    /// Run a command that has its own hostname, process ids and filesystem
+    Run(Container),
+    /// PID 1 of the container: `run` starts it
+    #[command(hide = true)]
+    Child(Container),
+}
+
+#[derive(clap::Args)]
+struct Container {
+    /// The hostname inside, at most 64 bytes [default: the host's]
+    #[arg(long, value_name = "NAME")]
+    hostname: Option<OsString>,
+
+    /// The directory that becomes `/` inside
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "ROOTFS",
+        default_value = "rootfs",
+        hide_env_values = true
+    )]
+    rootfs: PathBuf,
+
+    /// The program to run, and its arguments
+    #[arg(required = true, trailing_var_arg = true, num_args = 1.., value_names = ["COMMAND", "ARGS"])]
+    command: Vec<OsString>,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::try_parse() {
+        Ok(Cli::Run(container)) => run(&container),
+        Ok(Cli::Child(container)) => child(&container),
+        Err(usage) => {
+            let _ = usage.print();
+            return ExitCode::from(if usage.use_stderr() { 125 } else { 0 });
+        }
+    };
+    result.unwrap_or_else(|error| match error.downcast_ref() {
+        Some(Errno::EPERM) => fail(125, &format!("{error:#}: try sudo, unshare -Ur or vagrant up")),
+        _ => fail(125, &format!("{error:#}")),
+    })
+}
+
+/// Makes the namespaces, starts `child` in them and waits for it.
+fn run(container: &Container) -> Result<ExitCode> {
+    unshare(CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWPID).context("unshare UTS, PID")?;
+    // In the new namespace: before, this would rename the host.
+    if let Some(name) = &container.hostname {
+        sethostname(name).with_context(|| format!("sethostname {name:?}"))?;
+    }
+    close_inherited()?;
+    // From here on signals wait until PID 1 can hear them: when it closes the pipe (3 and 4).
+    signals().thread_block().context("block signals")?;
+    let (ready, told) = pipe().context("pipe")?;
+    let mut child = Command::new("/proc/self/exe");
+    child.arg("child").args(env::args_os().skip(2));
+    child.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    child.env("HOME", "/root").envs(env::var_os("TERM").map(|term| ("TERM", term)));
+    child.env("ROOTFS", &container.rootfs);
+    let child = child.spawn().context("start /proc/self/exe")?;
+    drop(told);
+    File::from(ready).read_to_end(&mut Vec::new()).context("wait for PID 1")?;
+    supervise(child)
+}
+
+/// As PID 1, finishes the walls from inside, starts the command and waits for it.
+fn child(container: &Container) -> Result<ExitCode> {
+    // Whatever kills `run`, the kernel kills us then, and all in the namespace with us.
+    set_pdeathsig(SIGKILL).context("prctl PR_SET_PDEATHSIG")?;
+    let mut told = File::create("/proc/self/fd/4").context("open the pipe of `run`")?;
+    close(3).and(close(4)).context("close the pipe of `run`")?;
+    change_root(&container.rootfs)?;
+    let command = &container.command;
+    let words = command.join(OsStr::new(" "));
+    say(&format!("Running [{}] as pid: {}", words.to_string_lossy(), std::process::id()));
+    // Nothing that we block may reach the command.
+    signals().thread_unblock().context("unblock signals")?;
+    let started = Command::new(&command[0]).args(&command[1..]).env_remove("ROOTFS").spawn();
+    signals().thread_block().context("block signals")?;
+    // EPIPE if `run` died before we asked to die with it.
+    told.write_all(b".").context("tell `run`")?;
+    drop(told);
+    match started {
+        Ok(command) => supervise(command),
+        Err(error) => Ok(not_started(&command[0], &error)),
+    }
+}
+
+/// Makes `rootfs` our `/`, and that of all we start, and lets the host's go.
+fn change_root(rootfs: &Path) -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS).context("unshare CLONE_NEWNS")?;
+    // Where mounts are shared, as systemd has them, ours would show up on the host.
+    mount_on("/", "", "", MsFlags::MS_PRIVATE | MsFlags::MS_REC, "")?;
+    // pivot_root wants a mount point.
+    mount(Some(rootfs), rootfs, Some(""), MsFlags::MS_BIND | MsFlags::MS_REC, Some(""))
+        .and_then(|()| chdir(rootfs))
+        .with_context(|| {
+            format!("root filesystem {rootfs:?} (`cargo workshop rootfs` makes one)")
+        })?;
+    // Until the unmount the host's root lies on ours and `..` leads there (`man 2 pivot_root`).
+    pivot_root(".", ".").context("pivot_root")?;
+    mount_the_usual()?;
+    umount2(".", MntFlags::MNT_DETACH).context("umount2 the host's /")
+}
+
+/// Mounts what programs expect: `/proc`, `/sys`, and a `/dev` with the host's harmless devices.
+fn mount_the_usual() -> Result<()> {
+    let inert = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    for (target, fstype, flags, options) in [
+        ("/proc", "proc", inert, ""),
+        ("/dev", "tmpfs", inert, "mode=755"),
+        ("/dev/pts", "devpts", inert - MsFlags::MS_NODEV, "newinstance,ptmxmode=666,mode=620"),
+        ("/dev/shm", "tmpfs", inert, "mode=1777"),
+    ] {
+        fs::create_dir_all(target).with_context(|| format!("mkdir {target}"))?;
+        mount_on(target, fstype, fstype, flags, options)?;
+    }
+    for device in ["dev/null", "dev/zero", "dev/full", "dev/random", "dev/urandom", "dev/tty"] {
+        File::create(device).with_context(|| format!("create {device}"))?;
+        mount_on(device, &format!("../{device}"), "", MsFlags::MS_BIND, "")?;
+    }
+    let targets = ["/proc/self/fd", "fd/0", "fd/1", "fd/2", "pts/ptmx"];
+    for (name, target) in ["fd", "stdin", "stdout", "stderr", "ptmx"].iter().zip(targets) {
+        std::os::unix::fs::symlink(target, format!("dev/{name}")).context("symlink in /dev")?;
+    }
+    // A user namespace may not have a sysfs of its own: there the host's has to do.
+    let inert = inert | MsFlags::MS_RDONLY;
+    mount_on("/sys", "sysfs", "sysfs", inert, "").or_else(|_| {
+        mount_on("/sys", "../sys", "", MsFlags::MS_BIND | MsFlags::MS_REC, "")?;
+        mount_on("/sys", "", "", MsFlags::MS_BIND | MsFlags::MS_REMOUNT | inert, "")
+    })
+}
+
+/// mount(2), with an error that says where and what.
+fn mount_on(target: &str, source: &str, fstype: &str, flags: MsFlags, options: &str) -> Result<()> {
+    mount(Some(source), target, Some(fstype), flags, Some(options))
+        .with_context(|| format!("mount on {target}: {source:?} {flags:?}"))
+}
+
+/// Closes all above stderr: what the caller left open would be open inside, and a directory of the
+/// host's is a way out (CVE-2024-21626).
+fn close_inherited() -> Result<()> {
+    let open = fs::read_dir("/proc/self/fd").context("read /proc/self/fd")?;
+    let fds = open.filter_map(|fd| fd.ok()?.file_name().to_str()?.parse::<RawFd>().ok());
+    for fd in fds.filter(|&fd| fd > 2).collect::<Vec<_>>() {
+        let _ = close(fd); // EBADF: the listing's own
+    }
+    Ok(())
+}
+
+/// The signals to pass on: all but those of ^Z and `fg`, which must stop and continue us.
+fn signals() -> SigSet {
+    Signal::iterator().filter(|s| ![SIGCONT, SIGTSTP, SIGTTIN, SIGTTOU].contains(s)).collect()
+}
+
+/// Until our child ends, reaps the orphans that fall to PID 1 and passes signals on.
+fn supervise(mut child: Child) -> Result<ExitCode> {
+    let pid = Pid::from_raw(child.id() as i32);
+    let signals = SignalFd::new(&signals()).context("signalfd")?;
+    let ended = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
+    loop {
+        // std waits for our child: nix's wait fails on a death by real-time signal (EINVAL).
+        if let Some(status) = child.try_wait().context("wait")? {
+            let code = status.code().or(status.signal().map(|signal| 128 + signal));
+            return Ok(ExitCode::from(code.unwrap_or(125) as u8));
+        }
+        // Look (WNOWAIT) before reaping: only what is not our child is an orphan.
+        match waitid(Id::All, ended | WaitPidFlag::WNOWAIT) {
+            Ok(WaitStatus::StillAlive) => pass_on(&signals, pid)?,
+            Ok(status) if status.pid() == Some(pid) => {}
+            _ => drop(waitid(Id::All, ended)),
+        }
+    }
+}
+
+/// Waits for a signal and passes it on if a process sent it (`man 2 sigaction`, si_code <= 0): what
+/// the terminal sends (^C) goes to all in front of it, the command too.
+fn pass_on(signals: &SignalFd, pid: Pid) -> Result<()> {
+    let signal = signals.read_signal().context("read signalfd")?;
+    if let Some(signal) = signal.filter(|signal| signal.ssi_code <= 0) {
+        let _ = kill(pid, Signal::try_from(signal.ssi_signo as i32)?);
+    }
+    Ok(())
+}
+
+/// Says why the command did not start, in the shell's exit codes (`man 1p sh`): 127 not found, 126
+/// found but not executable.
+fn not_started(program: &OsStr, error: &io::Error) -> ExitCode {
+    let path = env::var_os("PATH").filter(|_| !program.as_bytes().contains(&b'/'));
+    let mut dirs = env::split_paths(path.as_deref().unwrap_or_default());
+    let missing = error.kind() == ErrorKind::NotFound;
+    let found = dirs.any(|dir| dir.join(program).exists());
+    let code = if missing && !found { 127 } else { 126 };
+    let what = if missing && found { "the interpreter of " } else { "" };
+    fail(code, &format!("exec: {what}{program:?}: {error}"))
+}
+
+/// Says why we end and with which exit code.
+fn fail(code: u8, why: &str) -> ExitCode {
+    say(&format!("{}: {why}", env!("CARGO_BIN_NAME")));
+    ExitCode::from(code)
+}
+
+/// Prints a line on stderr, in one piece; where stderr is closed, `eprintln!` would panic.
+fn say(line: &str) {
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+}
