@@ -1,3 +1,34 @@
 //! `cargo workshop`: the tools of the workshop.
+#![forbid(unsafe_code)]
 
-fn main() {}
+mod rootfs;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The tools of the workshop
+#[derive(Parser)]
+#[command(name = "cargo workshop", bin_name = "cargo workshop")]
+struct Cli {
+    #[command(subcommand)]
+    tool: Tool,
+}
+
+#[derive(Subcommand)]
+enum Tool {
+    Rootfs(rootfs::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().tool {
+        Tool::Rootfs(args) => rootfs::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("workshop: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
