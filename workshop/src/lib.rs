@@ -1,1 +1,8 @@
-//! What the tests and the tools of the workshop share.
+//! What the tests and the tools of the workshop share: what a container owes, as checks, and a
+//! throw-away host to look at one in.
+#![forbid(unsafe_code)]
+
+pub mod checks;
+pub mod container;
+pub mod host;
+pub mod privilege;

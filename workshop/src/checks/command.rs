@@ -1,0 +1,181 @@
+//! The command and what it is given: arguments, standard streams, hostname, environment.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use super::{Check, Fails};
+use crate::container::{Runner, end};
+use crate::host::{self, State};
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        id: "runs-the-command",
+        proves: "The command runs, and standard output holds what it says and nothing else.",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(r#"echo "Running [$*]"; exec "$REAL" "$@""#),
+        look: runs_the_command,
+    },
+    Check {
+        id: "announces-it",
+        proves: "`Running [COMMAND ARGS]` is said on standard error.",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(r#""$REAL" "$@" 2>/dev/null"#),
+        look: announces_it,
+    },
+    Check {
+        id: "options-stop-at-the-command",
+        proves: "What looks like an option behind the command is the command's.",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(
+            r#"for a; do shift; [ "$a" = -h ] || set -- "$@" "$a"; done; exec "$REAL" "$@""#,
+        ),
+        look: options_stop_at_the_command,
+    },
+    Check {
+        id: "arguments-need-not-be-text",
+        proves: "Arguments that are not UTF-8 arrive as they are.",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(
+            r#"for a; do shift; set -- "$@" "$(printf %s "$a" | LC_ALL=C tr -d '\200-\377')"; done
+               exec "$REAL" "$@""#,
+        ),
+        look: arguments_need_not_be_text,
+    },
+    Check {
+        id: "passes-stdin",
+        proves: "The command reads the runner's standard input.",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(r#"exec "$REAL" "$@" </dev/null"#),
+        look: passes_stdin,
+    },
+    Check {
+        id: "bears-closed-streams",
+        proves: "Closed standard streams, and a standard error that is full, change no exit code.",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(r#"echo hello >&2 || exit 101; exec "$REAL" "$@""#),
+        look: bears_closed_streams,
+    },
+    Check {
+        id: "own-hostname",
+        proves: "`--hostname` names the container, and the host keeps its name.",
+        from: 2,
+        free: &[],
+        fails: Fails::Step(1),
+        look: own_hostname,
+    },
+    Check {
+        id: "hostname-is-copied",
+        proves: "Without `--hostname` the container starts with the host's name.",
+        from: 2,
+        free: &[1],
+        fails: Fails::Saboteur(r#"shift; exec "$REAL" run --hostname container "$@""#),
+        look: hostname_is_copied,
+    },
+    Check {
+        id: "renaming-stays-inside",
+        proves: "`hostname NAME` inside renames the container, not the host.",
+        from: 2,
+        free: &[],
+        fails: Fails::Step(1),
+        look: renaming_stays_inside,
+    },
+    Check {
+        id: "own-environment",
+        proves: "The environment is PATH, HOME and TERM, and the host's is not even PID 1's.",
+        from: 4,
+        free: &[],
+        fails: Fails::Step(3),
+        look: own_environment,
+    },
+];
+
+fn runs_the_command(runner: &Runner) -> Result<()> {
+    let said = runner.run(["echo", "Hello, our container"])?.expect(0)?.text();
+    ensure!(said == "Hello, our container\n", "standard output is {said:?}");
+    Ok(())
+}
+
+fn announces_it(runner: &Runner) -> Result<()> {
+    let said = runner.run(["echo", "Hello, our container"])?.expect(0)?.stderr;
+    let announced = "Running [echo Hello, our container]";
+    ensure!(said.lines().any(|line| line.starts_with(announced)), "standard error is {said:?}");
+    Ok(())
+}
+
+fn options_stop_at_the_command(runner: &Runner) -> Result<()> {
+    let said = runner.run(["echo", "-h", "--help", "--", "--hostname", "x"])?.expect(0)?.text();
+    ensure!(said == "-h --help -- --hostname x\n", "echo was given {said:?}");
+    let said = runner.run(["--", "echo", "-h", "--"])?.expect(0)?.text();
+    ensure!(said == "-h --\n", "behind `--`, echo was given {said:?}");
+    Ok(())
+}
+
+fn arguments_need_not_be_text(runner: &Runner) -> Result<()> {
+    let bytes = b"\xff caf\xe9 \xc3\xa9";
+    let args = ["printf", "%s"].map(OsStr::new).into_iter().chain([OsStr::from_bytes(bytes)]);
+    let said = runner.run(args)?.expect(0)?.stdout;
+    ensure!(said == bytes, "{bytes:?} arrived as {said:?}");
+    Ok(())
+}
+
+fn passes_stdin(runner: &Runner) -> Result<()> {
+    let file = runner.put("stdin", b"three\nlines\nhere\n", 0o644)?;
+    let said = end(runner.command(["cat"]).stdin(File::open(file)?))?.expect(0)?.text();
+    ensure!(said == "three\nlines\nhere\n", "cat read {said:?}");
+    Ok(())
+}
+
+fn bears_closed_streams(runner: &Runner) -> Result<()> {
+    let command = runner.command(["sh", "-c", "exit 3"]);
+    for streams in ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", "2>/dev/full"] {
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!(r#""$@" {streams}; exit $?"#)).arg("sh");
+        shell.arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
+        end(&mut shell)?.expect(3).with_context(|| format!("with {streams}"))?;
+    }
+    Ok(())
+}
+
+fn own_hostname(runner: &Runner) -> Result<()> {
+    let before = host::hostname()?;
+    let name = runner.run(["--hostname", "probe", "hostname"])?.expect(0)?.text();
+    ensure!(name == "probe\n", "the hostname inside is {name:?}");
+    ensure!(host::hostname()? == before, "the host was renamed");
+    Ok(())
+}
+
+fn hostname_is_copied(runner: &Runner) -> Result<()> {
+    let name = runner.run(["hostname"])?.expect(0)?.text();
+    ensure!(name.trim_end() == host::hostname()?, "the hostname inside is {name:?}");
+    Ok(())
+}
+
+fn renaming_stays_inside(runner: &Runner) -> Result<()> {
+    let before = State::now()?;
+    let name = runner.sh("hostname renamed; hostname")?.expect(0)?.text();
+    ensure!(name == "renamed\n", "the hostname inside is {name:?}");
+    before.restored()
+}
+
+fn own_environment(runner: &Runner) -> Result<()> {
+    let env = |command: &mut Command| end(command.env("SECRET", "of the host").env("TERM", "vt100"));
+    let inside = env(&mut runner.command(["env"]))?.expect(0)?.text();
+    let mut names: Vec<_> = inside.lines().filter_map(|line| line.split('=').next()).collect();
+    names.sort_unstable();
+    ensure!(names == ["HOME", "PATH", "TERM"], "the command's environment is {inside:?}");
+    ensure!(inside.contains("TERM=vt100"), "TERM is not the terminal's: {inside:?}");
+    let pid1 = env(&mut runner.command(["cat", "/proc/1/environ"]))?.expect(0)?.text();
+    ensure!(pid1.contains("PATH="), "PID 1's environment is {pid1:?}");
+    ensure!(!pid1.contains("SECRET"), "PID 1 shows the host's environment: {pid1:?}");
+    Ok(())
+}

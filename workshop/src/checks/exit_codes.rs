@@ -1,0 +1,196 @@
+//! How it ends: the exit codes of the command and our own (Docker's convention: 125, 126, 127).
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use super::{Check, Fails};
+use crate::container::{Runner, end};
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        id: "exit-code",
+        proves: "Every exit code of the command, 0 to 255, is the runner's.",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(r#""$REAL" "$@"; exit 0"#),
+        look: exit_code,
+    },
+    Check {
+        id: "exit-126",
+        proves: "A command that is there but cannot be executed ends with 126.",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(r#""$REAL" "$@" || exit 1"#),
+        look: exit_126,
+    },
+    Check {
+        id: "exit-127",
+        proves: "A command that is not there ends with 127, and one line names it.",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(r#""$REAL" "$@" || exit 1"#),
+        look: exit_127,
+    },
+    Check {
+        id: "exit-128-and-signal",
+        proves: "A command killed by signal n ends with 128 + n.",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(r#""$REAL" "$@" || exit 1"#),
+        look: exit_128_and_signal,
+    },
+    Check {
+        id: "exit-128-and-realtime-signal",
+        proves: "That holds for real-time signals, too.",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(r#""$REAL" "$@"; code=$?; [ $code -lt 162 ] && exit $code; exit 1"#),
+        look: exit_128_and_realtime_signal,
+    },
+    Check {
+        id: "usage-error-125",
+        proves: "Wrong usage ends with 125, with the usage on standard error.",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(r#""$REAL" "$@"; [ $? != 125 ] || exit 2"#),
+        look: usage_error_125,
+    },
+    Check {
+        id: "help-0",
+        proves: "`--help` is no error: standard output, exit code 0, and no word of `child`.",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(r#""$REAL" "$@" >&2"#),
+        look: help_0,
+    },
+    Check {
+        id: "without-privilege",
+        proves: "Without the privilege it ends with 125 and one line: the call, why, the ways out.",
+        from: 2,
+        free: &[],
+        fails: Fails::Step(1),
+        look: without_privilege,
+    },
+    Check {
+        id: "missing-interpreter",
+        proves: "A command whose interpreter is missing is told from one that is missing itself.",
+        from: 3,
+        free: &[],
+        fails: Fails::Step(2),
+        look: missing_interpreter,
+    },
+    Check {
+        id: "wrong-architecture",
+        proves: "A command of another architecture ends with 126 and says so.",
+        from: 3,
+        free: &[],
+        fails: Fails::Step(2),
+        look: wrong_architecture,
+    },
+    Check {
+        id: "missing-rootfs",
+        proves: "A missing root filesystem ends with 125, and the line says how to get one.",
+        from: 4,
+        free: &[],
+        fails: Fails::Step(3),
+        look: missing_rootfs,
+    },
+];
+
+fn exit_code(runner: &Runner) -> Result<()> {
+    (0..=255).try_for_each(|code| runner.sh(&format!("exit {code}"))?.expect(code).map(drop))
+}
+
+fn exit_126(runner: &Runner) -> Result<()> {
+    let file = runner.put("not-executable", b"#!/bin/sh\n", 0o644)?;
+    runner.run([file])?.expect(126).context("a file without the permission")?;
+    runner.run(["/tmp"])?.expect(126).context("a directory")?;
+    Ok(())
+}
+
+fn exit_127(runner: &Runner) -> Result<()> {
+    for command in ["no-such-command", "/no/such/command", "./no-such-command", ""] {
+        let said = runner.run([command])?.expect(127).with_context(|| format!("{command:?}"))?;
+        let lines = said.stderr.lines().filter(|line| !line.starts_with("Running"));
+        let lines: Vec<_> = lines.collect();
+        let named = lines.iter().all(|line| line.contains(&format!("{command:?}")));
+        ensure!(lines.len() == 1 && named, "not one line that names {command:?}: {lines:?}");
+    }
+    Ok(())
+}
+
+fn killed_by(runner: &Runner, signals: &[i32]) -> Result<()> {
+    signals.iter().try_for_each(|signal| {
+        let ended = runner.sh(&format!("kill -{signal} $$; sleep 1"))?;
+        ended.expect(128 + signal).map(drop)
+    })
+}
+
+fn exit_128_and_signal(runner: &Runner) -> Result<()> {
+    killed_by(runner, &[1, 2, 9, 13, 15])
+}
+
+fn exit_128_and_realtime_signal(runner: &Runner) -> Result<()> {
+    killed_by(runner, &[34, 40, 64])
+}
+
+fn usage_error_125(runner: &Runner) -> Result<()> {
+    for wrong in [&[][..], &["--no-such-option", "true"], &["--hostname"]] {
+        let said = runner.run(wrong)?.expect(125).with_context(|| format!("run {wrong:?}"))?;
+        ensure!(said.stdout.is_empty(), "standard output of run {wrong:?}: {:?}", said.text());
+        ensure!(said.stderr.contains("--help"), "no help for run {wrong:?}: {}", said.stderr);
+    }
+    let said = runner.run(["--no-such-option", "true"])?.stderr;
+    ensure!(said.contains("Usage: "), "no usage: {said}");
+    Ok(())
+}
+
+fn help_0(runner: &Runner) -> Result<()> {
+    let said = runner.run(["--help"])?.expect(0)?.text();
+    ensure!(said.contains("Usage: "), "no usage on standard output: {said:?}");
+    ensure!(!said.contains("child"), "it speaks of `child`: {said}");
+    Ok(())
+}
+
+fn without_privilege(runner: &Runner) -> Result<()> {
+    let program = fs::read(runner.command(["true"]).get_program())?;
+    let program = runner.put("runner", &program, 0o755)?;
+    let mut nobody = Command::new("setpriv");
+    nobody.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps=-all"]);
+    let said = end(nobody.arg(program).args(["run", "true"]))?.expect(125)?.stderr;
+    ensure!(said.lines().count() == 1, "more than one line: {said:?}");
+    for word in ["unshare", "Operation not permitted", "sudo", "vagrant up"] {
+        ensure!(said.contains(word), "no word of {word:?}: {said:?}");
+    }
+    Ok(())
+}
+
+fn missing_interpreter(runner: &Runner) -> Result<()> {
+    let file = runner.put("script", b"#!/no/such/interpreter\n", 0o755)?;
+    let said = runner.run([&file])?.expect(126)?.stderr;
+    ensure!(said.contains("interpreter"), "no word of an interpreter: {said:?}");
+    let said = runner.run([format!("{file}-not")])?.expect(127)?.stderr;
+    ensure!(!said.contains("interpreter"), "the program is missing, but it says: {said:?}");
+    Ok(())
+}
+
+fn wrong_architecture(runner: &Runner) -> Result<()> {
+    // EM_AVR: a small chip, and for every machine we run on another one.
+    let mut program = fs::read("/proc/self/exe").context("read an ELF file")?;
+    program[18..20].copy_from_slice(&83u16.to_ne_bytes());
+    let file = runner.put("for-another-machine", &program, 0o755)?;
+    let said = runner.run([file])?.expect(126)?.stderr;
+    ensure!(said.contains("Exec format error"), "it says {said:?}");
+    Ok(())
+}
+
+fn missing_rootfs(runner: &Runner) -> Result<()> {
+    let said = runner.run(["--rootfs", "/no/such/directory", "true"])?.expect(125)?.stderr;
+    ensure!(said.lines().count() == 1, "more than one line: {said:?}");
+    for word in ["/no/such/directory", "No such file or directory", "workshop rootfs"] {
+        ensure!(said.contains(word), "no word of {word:?}: {said:?}");
+    }
+    runner.run(["true"])?.expect(0).context("with the one that is there").map(drop)
+}

@@ -1,0 +1,249 @@
+//! A program that makes containers, and one of its containers: what the checks look at.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::pty::openpty;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::host::{Process, descendants, eventually};
+
+/// A program that is started as `PROGRAM run [OPTIONS] COMMAND [ARGS]...`.
+pub struct Runner {
+    /// The program, and what stands before `run`.
+    argv: Vec<OsString>,
+    /// The root filesystem of its containers, if it has come so far.
+    rootfs: Option<PathBuf>,
+    /// A directory for the files of a check: the same path on the host and in the container.
+    place: tempfile::TempDir,
+}
+
+/// How a command ended, and what it said.
+#[derive(Debug)]
+pub struct Ended {
+    /// The exit code as a shell has it: 128 + n after a death by signal n.
+    pub code: i32,
+    /// Its standard output.
+    pub stdout: Vec<u8>,
+    /// Its standard error.
+    pub stderr: String,
+}
+
+impl Ended {
+    /// Standard output as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// Fails unless the exit code is this.
+    pub fn expect(self, code: i32) -> Result<Ended> {
+        ensure!(self.code == code, "exit code {} instead of {code}; stderr: {:?}", self.code, self.stderr);
+        Ok(self)
+    }
+}
+
+/// The exit code as a shell has it.
+pub fn code(status: ExitStatus) -> i32 {
+    status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or(-1)
+}
+
+impl Runner {
+    /// A runner for one check.
+    pub fn new(argv: Vec<OsString>, rootfs: Option<PathBuf>) -> Result<Runner> {
+        let place = tempfile::Builder::new().prefix("check-").tempdir_in("/tmp")?;
+        fs::set_permissions(place.path(), PermissionsExt::from_mode(0o755))?;
+        let runner = Runner { argv, rootfs, place };
+        if let Some(inside) = runner.inside() {
+            fs::create_dir_all(&inside).with_context(|| format!("mkdir {}", inside.display()))?;
+        }
+        Ok(runner)
+    }
+
+    /// The check's directory as the container will see it, if that is another one.
+    fn inside(&self) -> Option<PathBuf> {
+        let place = self.place.path().strip_prefix("/").ok()?;
+        self.rootfs.as_ref().map(|rootfs| rootfs.join(place))
+    }
+
+    /// Puts a file where host and container see it at the same path, which it returns.
+    pub fn put(&self, name: &str, content: &[u8], mode: u32) -> Result<String> {
+        let path = self.place.path().join(name);
+        for path in [Some(path.clone()), self.inside().map(|dir| dir.join(name))].into_iter().flatten() {
+            fs::write(&path, content)?;
+            fs::set_permissions(&path, PermissionsExt::from_mode(mode))?;
+        }
+        Ok(path.display().to_string())
+    }
+
+    /// `PROGRAM run ARGS`, to be started in whatever way.
+    pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(&self.argv[0]);
+        command.args(&self.argv[1..]).arg("run").args(args).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a container to its end.
+    pub fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Result<Ended> {
+        end(&mut self.command(args))
+    }
+
+    /// Runs a shell script in a container to its end.
+    pub fn sh(&self, script: &str) -> Result<Ended> {
+        self.run(["sh", "-c", script])
+    }
+
+    /// Starts a container that runs a shell script, which says `ready` when it is.
+    pub fn start(&self, options: &[&str], script: &str) -> Result<Running> {
+        let args = options.iter().copied().chain(["sh", "-c", script]);
+        let mut child = self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let mut said = Vec::new();
+        let stdout = child.stdout.as_mut().context("no stdout")?;
+        while !said.ends_with(b"ready\n") {
+            let mut byte = [0];
+            if stdout.read(&mut byte).context("read stdout")? == 0 {
+                let ended = child.wait_with_output()?;
+                bail!("it ended too soon; stderr: {:?}", String::from_utf8_lossy(&ended.stderr));
+            }
+            said.push(byte[0]);
+        }
+        Ok(Running { child })
+    }
+
+    /// A shell on a terminal of its own, at which the container can be run by hand.
+    pub fn terminal(&self) -> Result<Terminal> {
+        let pty = openpty(None, None).context("openpty")?;
+        let stdio = || pty.slave.try_clone().map(Stdio::from);
+        let mut shell = Command::new("setsid");
+        // Prompts would only be in the way.
+        shell.args(["--ctty", "--wait", "sh", "-i"]).env("PS1", "").env("ENV", "/dev/null");
+        let shell = shell.stdin(stdio()?).stdout(stdio()?).stderr(stdio()?).spawn()?;
+        let line: Vec<_> = self.argv.iter().map(|word| quoted(&word.to_string_lossy())).collect();
+        Ok(Terminal { shell, master: pty.master, screen: String::new(), run: line.join(" ") + " run" })
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        if let Some(inside) = self.inside() {
+            let _ = fs::remove_dir_all(inside);
+        }
+    }
+}
+
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// Runs a command to its end.
+pub fn end(command: &mut Command) -> Result<Ended> {
+    let output = command.output().with_context(|| format!("start {command:?}"))?;
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    Ok(Ended { code: code(output.status), stdout: output.stdout, stderr })
+}
+
+/// A container that runs.
+pub struct Running {
+    child: Child,
+}
+
+impl Running {
+    /// The process id of the runner.
+    pub fn pid(&self) -> i32 {
+        self.child.id() as i32
+    }
+
+    /// Sends the runner a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        kill(Pid::from_raw(self.pid()), signal).context("kill the runner")
+    }
+
+    /// What runs below the runner.
+    pub fn processes(&self) -> Vec<Process> {
+        descendants(self.pid())
+    }
+
+    /// Waits for the end.
+    pub fn end(self) -> Result<Ended> {
+        let output = self.child.wait_with_output().context("wait for the runner")?;
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        Ok(Ended { code: code(output.status), stdout: output.stdout, stderr })
+    }
+
+    /// Waits for the end of the runner alone: what it left may hold its pipes open.
+    pub fn wait(mut self) -> Result<i32> {
+        Ok(code(self.child.wait().context("wait for the runner")?))
+    }
+}
+
+/// A terminal with a shell in front of it, in which keys can be pressed.
+pub struct Terminal {
+    shell: Child,
+    master: OwnedFd,
+    screen: String,
+    /// The command line that runs a container, to be followed by a command.
+    pub run: String,
+}
+
+impl Terminal {
+    /// Types text, control characters included (`\x03` is ^C).
+    pub fn keys(&mut self, keys: &str) -> Result<()> {
+        File::from(self.master.try_clone()?).write_all(keys.as_bytes()).context("type")
+    }
+
+    /// Waits until the terminal shows a text, after what was waited for last; ten seconds at most.
+    pub fn wait_for(&mut self, text: &str) -> Result<()> {
+        let end = Instant::now() + Duration::from_secs(10);
+        loop {
+            if let Some(at) = self.screen.find(text) {
+                self.screen.drain(..at + text.len());
+                return Ok(());
+            }
+            ensure!(Instant::now() < end, "no {text:?} on the terminal, but {:?}", self.screen);
+            let mut ready = [PollFd::new(self.master.as_fd(), PollFlags::POLLIN)];
+            if poll(&mut ready, PollTimeout::from(100u8)).context("poll")? > 0 {
+                let mut buffer = [0; 4096];
+                let read = File::from(self.master.try_clone()?).read(&mut buffer).unwrap_or(0);
+                self.screen += &String::from_utf8_lossy(&buffer[..read]);
+            }
+        }
+    }
+
+    /// What the terminal shows and was not waited for yet, some moments later.
+    pub fn rest(&mut self) -> Result<String> {
+        self.keys("echo en''d\n")?;
+        let end = self.wait_for("end\r\n");
+        end.map(|()| std::mem::take(&mut self.screen))
+    }
+
+    /// Waits until a process with these arguments is in a state, such as `T`.
+    pub fn wait_for_state(&self, command: &str, state: char) -> Result<Process> {
+        eventually(|| {
+            let found = descendants(self.shell.id() as i32);
+            let found = found.into_iter().find(|p| p.command == command && p.state == state);
+            found.with_context(|| format!("no process {command:?} in state {state}"))
+        })
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.shell.kill();
+        let _ = self.shell.wait();
+    }
+}
+
+/// The lines of a file in /proc of a process.
+pub fn proc_lines(pid: i32, file: &str) -> Vec<String> {
+    let text = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join(file));
+    text.unwrap_or_default().lines().map(str::to_owned).collect()
+}
