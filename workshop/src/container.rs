@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -47,7 +47,12 @@ impl Ended {
 
     /// Fails unless the exit code is this.
     pub fn expect(self, code: i32) -> Result<Ended> {
-        ensure!(self.code == code, "exit code {} instead of {code}; stderr: {:?}", self.code, self.stderr);
+        ensure!(
+            self.code == code,
+            "exit code {} instead of {code}; stderr: {:?}",
+            self.code,
+            self.stderr
+        );
         Ok(self)
     }
 }
@@ -78,7 +83,9 @@ impl Runner {
     /// Puts a file where host and container see it at the same path, which it returns.
     pub fn put(&self, name: &str, content: &[u8], mode: u32) -> Result<String> {
         let path = self.place.path().join(name);
-        for path in [Some(path.clone()), self.inside().map(|dir| dir.join(name))].into_iter().flatten() {
+        for path in
+            [Some(path.clone()), self.inside().map(|dir| dir.join(name))].into_iter().flatten()
+        {
             fs::write(&path, content)?;
             fs::set_permissions(&path, PermissionsExt::from_mode(mode))?;
         }
@@ -128,7 +135,12 @@ impl Runner {
         shell.args(["--ctty", "--wait", "sh", "-i"]).env("PS1", "").env("ENV", "/dev/null");
         let shell = shell.stdin(stdio()?).stdout(stdio()?).stderr(stdio()?).spawn()?;
         let line: Vec<_> = self.argv.iter().map(|word| quoted(&word.to_string_lossy())).collect();
-        Ok(Terminal { shell, master: pty.master, screen: String::new(), run: line.join(" ") + " run" })
+        Ok(Terminal {
+            shell,
+            master: pty.master,
+            screen: String::new(),
+            run: line.join(" ") + " run",
+        })
     }
 }
 
@@ -218,13 +230,6 @@ impl Terminal {
         }
     }
 
-    /// What the terminal shows and was not waited for yet, some moments later.
-    pub fn rest(&mut self) -> Result<String> {
-        self.keys("echo en''d\n")?;
-        let end = self.wait_for("end\r\n");
-        end.map(|()| std::mem::take(&mut self.screen))
-    }
-
     /// Waits until a process with these arguments is in a state, such as `T`.
     pub fn wait_for_state(&self, command: &str, state: char) -> Result<Process> {
         eventually(|| {
@@ -240,10 +245,4 @@ impl Drop for Terminal {
         let _ = self.shell.kill();
         let _ = self.shell.wait();
     }
-}
-
-/// The lines of a file in /proc of a process.
-pub fn proc_lines(pid: i32, file: &str) -> Vec<String> {
-    let text = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join(file));
-    text.unwrap_or_default().lines().map(str::to_owned).collect()
 }

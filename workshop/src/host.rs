@@ -168,7 +168,10 @@ impl State {
         Ok(State {
             hostname: hostname()?,
             mounts: mounts.lines().map(str::to_owned).collect(),
-            processes: processes().into_iter().map(|p| format!("{} {}", p.pid, p.command)).collect(),
+            processes: processes()
+                .into_iter()
+                .map(|p| format!("{} {}", p.pid, p.command))
+                .collect(),
             cgroups: cgroups(),
         })
     }
@@ -186,7 +189,23 @@ impl State {
     }
 }
 
-fn differ<T: Ord + std::fmt::Debug>(what: &str, old: &BTreeSet<T>, new: &BTreeSet<T>) -> Result<()> {
+impl State {
+    /// As `restored`, but looks at the processes only.
+    pub fn processes_restored(&self) -> Result<()> {
+        eventually(|| differ("processes", &self.processes, &State::now()?.processes))
+    }
+
+    /// Fails unless the mounts are as they were, now.
+    pub fn mounts_unchanged(&self) -> Result<()> {
+        differ("mounts", &self.mounts, &State::now()?.mounts)
+    }
+}
+
+fn differ<T: Ord + std::fmt::Debug>(
+    what: &str,
+    old: &BTreeSet<T>,
+    new: &BTreeSet<T>,
+) -> Result<()> {
     let more: Vec<_> = new.difference(old).collect();
     let less: Vec<_> = old.difference(new).collect();
     ensure!(more.is_empty() && less.is_empty(), "{what} on the host: new {more:?}, gone {less:?}");

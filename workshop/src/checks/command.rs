@@ -168,7 +168,8 @@ fn renaming_stays_inside(runner: &Runner) -> Result<()> {
 }
 
 fn own_environment(runner: &Runner) -> Result<()> {
-    let env = |command: &mut Command| end(command.env("SECRET", "of the host").env("TERM", "vt100"));
+    let env =
+        |command: &mut Command| end(command.env("SECRET", "of the host").env("TERM", "vt100"));
     let inside = env(&mut runner.command(["env"]))?.expect(0)?.text();
     let mut names: Vec<_> = inside.lines().filter_map(|line| line.split('=').next()).collect();
     names.sort_unstable();

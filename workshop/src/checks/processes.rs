@@ -1,0 +1,152 @@
+//! Processes: ids of their own, an init that reaps, and nobody left when it ends, however it ends.
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal::SIGKILL;
+
+use super::{Check, Fails};
+use crate::container::Runner;
+use crate::host::{State, descendants, eventually, processes};
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        id: "pid-1",
+        proves: "The command's parent is the container's PID 1, and says so.",
+        from: 3,
+        free: &[],
+        fails: Fails::Step(2),
+        look: pid_1,
+    },
+    Check {
+        id: "reaps-orphans",
+        proves: "Whatever loses its parent is reaped when it ends: no zombies.",
+        from: 3,
+        free: &[1, 2],
+        fails: Fails::Saboteur(r#"shift; exec unshare --pid --fork --kill-child "$@""#),
+        look: reaps_orphans,
+    },
+    Check {
+        id: "ends-with-its-command",
+        proves: "When the command ends, so does everything that it started.",
+        from: 3,
+        free: &[],
+        fails: Fails::Step(2),
+        look: ends_with_its_command,
+    },
+    Check {
+        id: "killed-runner-leaves-nobody",
+        proves: "`kill -9` of the runner ends every process of the container.",
+        from: 3,
+        free: &[],
+        fails: Fails::Step(2),
+        look: killed_runner_leaves_nobody,
+    },
+    Check {
+        id: "killed-early-leaves-nobody",
+        proves: "That holds at any moment of its start, too.",
+        from: 3,
+        free: &[1, 2],
+        fails: Fails::Saboteur(r#"shift; exec unshare --pid --fork "$@""#),
+        look: killed_early_leaves_nobody,
+    },
+    Check {
+        id: "no-inherited-descriptors",
+        proves: "Nothing that the caller left open is open inside, in PID 1 neither.",
+        from: 3,
+        free: &[],
+        fails: Fails::Step(2),
+        look: no_inherited_descriptors,
+    },
+];
+
+fn pid_1(runner: &Runner) -> Result<()> {
+    let said = runner.sh("echo $PPID")?.expect(0)?;
+    ensure!(said.text() == "1\n", "the command's parent is {}", said.text());
+    ensure!(said.stderr.contains("as pid: 1"), "it says {:?}", said.stderr);
+    Ok(())
+}
+
+fn reaps_orphans(runner: &Runner) -> Result<()> {
+    // One orphan dies of a real-time signal, which not every wait understands.
+    let script = "(sleep 0.3 &); (sh -c 'sleep 0.3; kill -40 $$' &); echo ready; exec sleep 77";
+    let running = runner.start(&[], script)?;
+    let orphans =
+        || processes().into_iter().filter(|process| process.command.contains("sleep 0.3"));
+    ensure!(orphans().count() > 0, "there were no orphans");
+    eventually(|| {
+        ensure!(orphans().count() == 0, "the orphans do not end");
+        let zombies = processes().into_iter().filter(|process| process.state == 'Z').count();
+        ensure!(zombies == 0, "{zombies} zombies");
+        Ok(())
+    })?;
+    running.signal(SIGKILL)
+}
+
+fn ends_with_its_command(runner: &Runner) -> Result<()> {
+    let before = State::now()?;
+    let running = runner.start(&[], "sleep 77 >/dev/null 2>&1 & echo ready; exit 3")?;
+    let code = running.wait()?;
+    ensure!(code == 3, "exit code {code} instead of 3");
+    before.processes_restored()
+}
+
+fn killed_runner_leaves_nobody(runner: &Runner) -> Result<()> {
+    let before = State::now()?;
+    let running = runner.start(&[], "sleep 77 & echo ready; wait")?;
+    let sleeps = running.processes().iter().any(|process| process.command == "sleep 77");
+    ensure!(sleeps, "the command is not to be seen below the runner");
+    running.signal(SIGKILL)?;
+    running.wait()?;
+    before.processes_restored()
+}
+
+fn killed_early_leaves_nobody(runner: &Runner) -> Result<()> {
+    let before = State::now()?;
+    let mut seen = false;
+    for i in 0..100 {
+        let mut command = runner.command(["sleep", "77"]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        sleep(Duration::from_micros(100 * i));
+        seen |= processes().iter().any(|process| process.command == "sleep 77");
+        child.kill()?;
+        child.wait()?;
+    }
+    ensure!(seen, "none came so far as to start its command");
+    before.processes_restored()
+}
+
+fn no_inherited_descriptors(runner: &Runner) -> Result<()> {
+    let command = runner.command(["sh", "-c", "sleep 77 & wait"]);
+    let mut caller = Command::new("sh");
+    caller.args(["-c", r#"exec "$@" 7</ 9</proc"#, "sh"]).stdin(Stdio::null());
+    caller.arg(command.get_program()).args(command.get_args()).stderr(Stdio::null());
+    let mut caller = caller.spawn()?;
+    let inside = eventually(|| {
+        let inside = descendants(caller.id() as i32);
+        let started = inside.iter().any(|process| process.command == "sleep 77");
+        started.then_some(inside).context("the command does not start")
+    })?;
+    // The last may be still about to become `sleep`; what it has open, it has of its parent.
+    let open: Vec<_> = inside.iter().flat_map(|process| descriptors(process.pid)).collect();
+    caller.kill()?;
+    caller.wait()?;
+    ensure!(open.is_empty(), "open inside: {open:?}");
+    Ok(())
+}
+
+/// What a process has open above standard error, the kernel's nameless objects left out.
+fn descriptors(pid: i32) -> Vec<String> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let above = entries.filter(|entry| {
+        entry.file_name().to_str().and_then(|name| name.parse().ok()).is_some_and(|fd: i32| fd > 2)
+    });
+    let links = above.filter_map(|entry| fs::read_link(entry.path()).ok());
+    links
+        .map(|link| link.display().to_string())
+        .filter(|link| !link.starts_with("anon_inode:"))
+        .collect()
+}

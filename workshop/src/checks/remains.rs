@@ -1,0 +1,142 @@
+//! What is left on the host: nothing, however it ends.
+
+use std::process::{Command, Stdio};
+use std::thread;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal::{SIGKILL, SIGTERM};
+
+use super::{Check, Fails};
+use crate::container::{Ended, Runner, end};
+use crate::host::{State, cgroups, eventually};
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        id: "leaves-nothing",
+        proves: "After success, failure, a missing command, a missing rootfs and a signal, the \
+                 host's name, mounts, processes and cgroups are as before.",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(r#""$REAL" "$@"; code=$?; sleep 77 >&- 2>&- & exit $code"#),
+        look: leaves_nothing,
+    },
+    Check {
+        id: "has-a-cgroup-while-it-runs",
+        proves: "There is a cgroup as long as the container runs, and none afterwards.",
+        from: 5,
+        free: &[],
+        fails: Fails::Step(4),
+        look: has_a_cgroup_while_it_runs,
+    },
+    Check {
+        id: "next-run-cleans-up",
+        proves: "A cgroup that a killed runner left is removed by the next run.",
+        from: 5,
+        free: &[],
+        fails: Fails::Step(4),
+        look: next_run_cleans_up,
+    },
+    Check {
+        id: "spares-others",
+        proves: "A run removes no cgroup that is in use, across PID namespaces neither.",
+        from: 5,
+        free: &[],
+        fails: Fails::Step(4),
+        look: spares_others,
+    },
+    Check {
+        id: "many-at-once",
+        proves: "Many containers at once do not get in each other's way.",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(
+            r#"mkdir /tmp/mine || exit 1; "$REAL" "$@"; code=$?; rmdir /tmp/mine; exit $code"#,
+        ),
+        look: many_at_once,
+    },
+];
+
+fn leaves_nothing(runner: &Runner) -> Result<()> {
+    let before = State::now()?;
+    runner.run(["true"])?.expect(0)?;
+    before.restored().context("after success")?;
+    runner.run(["false"])?.expect(1)?;
+    before.restored().context("after failure")?;
+    runner.run(["no-such-command"])?.expect(127)?;
+    before.restored().context("after a missing command")?;
+    runner.run(["--rootfs", "/no/such/directory", "true"])?.expect(125)?;
+    before.restored().context("after a missing rootfs")?;
+    for signal in [SIGTERM, SIGKILL] {
+        let script = format!("sleep 77 & echo ready; kill -{} $$", signal as i32);
+        runner.start(&[], &script)?.wait()?;
+        if signal == SIGKILL {
+            break;
+        }
+        let running = runner.start(&[], "echo ready; while :; do sleep 0.05; done")?;
+        running.signal(signal)?;
+        running.end()?.expect(143)?;
+    }
+    before.restored().context("after a signal")
+}
+
+fn has_a_cgroup_while_it_runs(runner: &Runner) -> Result<()> {
+    let running = runner.start(&[], "echo ready; while :; do sleep 0.05; done")?;
+    let there = cgroups();
+    running.signal(SIGTERM)?;
+    running.end()?.expect(143)?;
+    ensure!(!there.is_empty(), "there is none while it runs");
+    let left = cgroups();
+    ensure!(left.is_empty(), "left: {left:?}");
+    Ok(())
+}
+
+fn next_run_cleans_up(runner: &Runner) -> Result<()> {
+    let running = runner.start(&["--memory", "64m"], "echo ready; sleep 77")?;
+    running.signal(SIGKILL)?;
+    running.wait()?;
+    ensure!(!cgroups().is_empty(), "the killed run had none");
+    eventually(|| {
+        runner.run(["--memory", "64m", "true"])?.expect(0)?;
+        let left = cgroups();
+        ensure!(left.is_empty(), "left: {left:?}");
+        Ok(())
+    })
+}
+
+fn spares_others(runner: &Runner) -> Result<()> {
+    let running =
+        runner.start(&[], "trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done")?;
+    let there = cgroups();
+    ensure!(!there.is_empty(), "there is none to spare");
+    let other = runner.command(["true"]);
+    let mut elsewhere = Command::new("unshare");
+    elsewhere.args(["--pid", "--fork", "--mount-proc"]).arg(other.get_program());
+    for _ in 0..5 {
+        end(elsewhere.args(other.get_args()).stdin(Stdio::null()))?.expect(0)?;
+        runner.run(["true"])?.expect(0)?;
+        elsewhere = Command::new("unshare");
+        elsewhere.args(["--pid", "--fork", "--mount-proc"]).arg(other.get_program());
+    }
+    let now = cgroups();
+    ensure!(now == there, "there were {there:?}, now {now:?}");
+    running.signal(SIGTERM)?;
+    running.end()?.expect(7).map(drop)
+}
+
+fn many_at_once(runner: &Runner) -> Result<()> {
+    let before = State::now()?;
+    let runs = |count: usize| -> Result<Vec<Ended>> {
+        (0..count).map(|_| runner.run(["true"])?.expect(0)).collect()
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| runs(8))).collect();
+        for thread in threads {
+            for ended in thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?? {
+                let lines = ended.stderr.lines().count();
+                ensure!(lines == 1, "it says {:?}", ended.stderr);
+            }
+        }
+        Ok(())
+    })?;
+    before.restored()
+}

@@ -1,0 +1,140 @@
+//! Signals: what reaches the command, and in which state it finds them.
+
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::Signal::{self, SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+
+use super::{Check, Fails};
+use crate::container::{Runner, code, end};
+use crate::host::eventually;
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        id: "blocks-no-signals",
+        proves: "The command starts with no signal blocked.",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(r#"shift; exec env --block-signal=TERM "$@""#),
+        look: blocks_no_signals,
+    },
+    Check {
+        id: "ignores-no-signals",
+        proves: "The command ignores what the caller ignores and nothing else (SIGPIPE is Rust's).",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(r#"trap '' PIPE; shift; exec "$@""#),
+        look: ignores_no_signals,
+    },
+    Check {
+        id: "ignored-stays-ignored",
+        proves: "What the caller ignores stays ignored, as under nohup.",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(r#"exec env --default-signal=HUP,USR1 "$REAL" "$@""#),
+        look: ignored_stays_ignored,
+    },
+    Check {
+        id: "dies-of-a-closed-pipe",
+        proves: "A command that writes to a closed pipe dies of SIGPIPE: 141.",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(r#""$REAL" "$@" | cat; exit 0"#),
+        look: dies_of_a_closed_pipe,
+    },
+    Check {
+        id: "passes-signals-on",
+        proves: "TERM, HUP and the like, sent to the runner, reach the command.",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(r#""$REAL" "$@"; exit $?"#),
+        look: passes_signals_on,
+    },
+    Check {
+        id: "loses-no-early-signal",
+        proves: "TERM ends it whenever it comes, at start-up too.",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(r#"trap '' TERM; sleep 0.02; trap - TERM; exec "$REAL" "$@""#),
+        look: loses_no_early_signal,
+    },
+];
+
+/// A signal mask out of `/proc/self/status`, as a command sees its own.
+fn mask(command: &mut Command) -> Result<u64> {
+    let status = end(command)?.expect(0)?.text();
+    let hex = status.split_whitespace().nth(1).context("no signal mask")?;
+    u64::from_str_radix(hex, 16).context("a signal mask")
+}
+
+const BLOCKED: [&str; 3] = ["grep", "SigBlk", "/proc/self/status"];
+const IGNORED: [&str; 3] = ["grep", "SigIgn", "/proc/self/status"];
+
+fn blocks_no_signals(runner: &Runner) -> Result<()> {
+    let blocked = mask(&mut runner.command(BLOCKED))?;
+    ensure!(blocked == 0, "the command starts with the mask {blocked:#x} of blocked signals");
+    Ok(())
+}
+
+fn ignores_no_signals(runner: &Runner) -> Result<()> {
+    let ours = mask(Command::new(IGNORED[0]).args(&IGNORED[1..]))?;
+    let ignored = mask(&mut runner.command(IGNORED))?;
+    ensure!(ignored == ours, "the command ignores {ignored:#x}, its caller {ours:#x}");
+    Ok(())
+}
+
+fn ignored_stays_ignored(runner: &Runner) -> Result<()> {
+    let command = runner.command(IGNORED);
+    let mut caller = Command::new("sh");
+    caller.args(["-c", r#"trap '' HUP USR1; exec "$@""#, "sh"]);
+    caller.arg(command.get_program()).args(command.get_args());
+    let wanted = 1 << (SIGHUP as i32 - 1) | 1 << (SIGUSR1 as i32 - 1);
+    let ignored = mask(&mut caller)?;
+    ensure!(ignored & wanted == wanted, "the caller ignores {wanted:#x}, the command {ignored:#x}");
+    Ok(())
+}
+
+fn dies_of_a_closed_pipe(runner: &Runner) -> Result<()> {
+    let mut child = runner.command(["yes"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    // Its pipe fills up, and nobody ever reads from it.
+    sleep(Duration::from_millis(50));
+    ensure!(child.try_wait()?.is_none(), "it ended before its pipe was closed");
+    drop(child.stdout.take());
+    let code = code(child.wait()?);
+    ensure!(code == 141, "exit code {code} instead of 141");
+    Ok(())
+}
+
+fn passes_signals_on(runner: &Runner) -> Result<()> {
+    for signal in [SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM] {
+        let name = signal.as_str().trim_start_matches("SIG");
+        let script = format!("trap 'exit 7' {name}; echo ready; while :; do sleep 0.05; done");
+        let running = runner.start(&[], &script)?;
+        running.signal(signal)?;
+        running.end()?.expect(7).with_context(|| format!("after {signal}"))?;
+    }
+    Ok(())
+}
+
+fn loses_no_early_signal(runner: &Runner) -> Result<()> {
+    (0..40).try_for_each(|i| ended_by(runner, SIGTERM, Duration::from_micros(200 * i)))
+}
+
+/// Starts a container, and after some time ends it by a signal, of which it must die.
+fn ended_by(runner: &Runner, signal: Signal, after: Duration) -> Result<()> {
+    let mut command = runner.command(["sleep", "77"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    sleep(after);
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), signal)?;
+    let ended = eventually(|| child.try_wait()?.context("still there"));
+    match ended.map(code) {
+        Ok(code) if code == 128 + signal as i32 => Ok(()),
+        Ok(code) => bail!("{signal} after {after:?}: exit code {code}"),
+        Err(_) => {
+            child.kill()?;
+            bail!("{signal} after {after:?} was lost")
+        }
+    }
+}

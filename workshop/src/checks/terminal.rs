@@ -1,0 +1,78 @@
+//! The terminal: ^C, ^Z and fg, pressed for real.
+
+use anyhow::{Context, Result, ensure};
+
+use super::{Check, Fails};
+use crate::container::Runner;
+use crate::host::eventually;
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        id: "ctrl-c-once",
+        proves: "^C at the terminal reaches the command, and reaches it once.",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(r#"trap 'kill -INT $!' INT; "$REAL" "$@" & wait; wait"#),
+        look: ctrl_c_once,
+    },
+    Check {
+        id: "ctrl-c-and-the-shell",
+        proves: "A shell at its prompt outlives ^C, and the runner waits for it.",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(r#""$REAL" "$@" <&0 & wait"#),
+        look: ctrl_c_and_the_shell,
+    },
+    Check {
+        id: "ctrl-z-and-fg",
+        proves: "^Z stops the command and gives the prompt back; fg goes on with it.",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(r#"trap '' TSTP; exec "$REAL" "$@""#),
+        look: ctrl_z_and_fg,
+    },
+];
+
+fn ctrl_c_once(runner: &Runner) -> Result<()> {
+    let script = b"trap 'count=$((count + 1))' INT
+        count=0; echo ready; for i in 1 2 3 4 5 6 7 8; do sleep 0.1; done; echo count=$count.";
+    let script = runner.put("script", script, 0o644)?;
+    let mut terminal = runner.terminal()?;
+    terminal.keys(&format!("{} sh {script}\n", terminal.run))?;
+    terminal.wait_for("ready")?;
+    terminal.keys("\x03")?;
+    terminal.wait_for("count=1.").context("after one ^C")
+}
+
+fn ctrl_c_and_the_shell(runner: &Runner) -> Result<()> {
+    let mut terminal = runner.terminal()?;
+    terminal.keys(&format!("where=outside; {} sh; echo it\\ ended\n", terminal.run))?;
+    terminal.wait_for("Running [sh]")?;
+    terminal.keys("where=inside; echo ready $((1 + 1))\n")?;
+    terminal.wait_for("ready 2")?;
+    terminal.keys("\x03")?;
+    terminal.keys("echo we are $where, $((1 + 1))\n")?;
+    terminal.wait_for("we are inside, 2").context("after ^C")?;
+    terminal.keys("exit\n")?;
+    terminal.wait_for("it ended").context("after exit")
+}
+
+fn ctrl_z_and_fg(runner: &Runner) -> Result<()> {
+    let mut terminal = runner.terminal()?;
+    terminal.keys(&format!("{} sleep 77\n", terminal.run))?;
+    terminal.wait_for_state("sleep 77", 'S')?;
+    terminal.keys("\x1a")?;
+    let command = terminal.wait_for_state("sleep 77", 'T').context("after ^Z")?;
+    terminal.keys("echo prompt $((1 + 1))\n")?;
+    terminal.wait_for("prompt 2").context("after ^Z")?;
+    terminal.keys("fg\n")?;
+    let again = terminal.wait_for_state("sleep 77", 'S').context("after fg")?;
+    ensure!(again.pid == command.pid, "fg goes on with another process");
+    terminal.keys("\x03")?;
+    eventually(|| match terminal.wait_for_state("sleep 77", 'S') {
+        Ok(_) => anyhow::bail!("^C after fg did not end it"),
+        Err(_) => Ok(()),
+    })?;
+    terminal.keys("echo code=$?.\n")?;
+    terminal.wait_for("code=130.").context("after fg and ^C")
+}
