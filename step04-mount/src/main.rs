@@ -221,7 +221,7 @@ fn not_started(program: &OsStr, error: &io::Error) -> ExitCode {
     let path = env::var_os("PATH").filter(|_| !program.as_bytes().contains(&b'/'));
     let mut dirs = env::split_paths(path.as_deref().unwrap_or_default());
     let missing = error.kind() == ErrorKind::NotFound;
-    let found = dirs.any(|dir| dir.join(program).exists());
+    let found = dirs.any(|dir| dir.join(program).is_file());
     let code = if missing && !found { 127 } else { 126 };
     let what = if missing && found { "the interpreter of " } else { "" };
     fail(code, &format!("exec: {what}{program:?}: {error}"))

@@ -6,3 +6,5 @@ pub mod checks;
 pub mod container;
 pub mod host;
 pub mod privilege;
+#[cfg(feature = "testing")]
+pub mod testing;

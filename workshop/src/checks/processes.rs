@@ -72,15 +72,12 @@ fn pid_1(runner: &Runner) -> Result<()> {
 
 fn reaps_orphans(runner: &Runner) -> Result<()> {
     // One orphan dies of a real-time signal, which not every wait understands.
-    let script = "(sleep 0.3 &); (sh -c 'sleep 0.3; kill -40 $$' &); echo ready; exec sleep 77";
+    let script = "(sleep 0.1 &); (sh -c 'sleep 0.1; kill -40 $$' &); sleep 0.5
+        echo ready; exec sleep 77";
     let running = runner.start(&[], script)?;
-    let orphans =
-        || processes().into_iter().filter(|process| process.command.contains("sleep 0.3"));
-    ensure!(orphans().count() > 0, "there were no orphans");
     eventually(|| {
-        ensure!(orphans().count() == 0, "the orphans do not end");
-        let zombies = processes().into_iter().filter(|process| process.state == 'Z').count();
-        ensure!(zombies == 0, "{zombies} zombies");
+        let zombies: Vec<_> = processes().into_iter().filter(|p| p.state == 'Z').collect();
+        ensure!(zombies.is_empty(), "zombies: {zombies:?}");
         Ok(())
     })?;
     running.signal(SIGKILL)
@@ -97,8 +94,11 @@ fn ends_with_its_command(runner: &Runner) -> Result<()> {
 fn killed_runner_leaves_nobody(runner: &Runner) -> Result<()> {
     let before = State::now()?;
     let running = runner.start(&[], "sleep 77 & echo ready; wait")?;
-    let sleeps = running.processes().iter().any(|process| process.command == "sleep 77");
-    ensure!(sleeps, "the command is not to be seen below the runner");
+    eventually(|| {
+        let sleeps = running.processes().iter().any(|process| process.command == "sleep 77");
+        ensure!(sleeps, "the command is not to be seen below the runner");
+        Ok(())
+    })?;
     running.signal(SIGKILL)?;
     running.wait()?;
     before.processes_restored()

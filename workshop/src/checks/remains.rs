@@ -66,17 +66,12 @@ fn leaves_nothing(runner: &Runner) -> Result<()> {
     before.restored().context("after a missing command")?;
     runner.run(["--rootfs", "/no/such/directory", "true"])?.expect(125)?;
     before.restored().context("after a missing rootfs")?;
-    for signal in [SIGTERM, SIGKILL] {
-        let script = format!("sleep 77 & echo ready; kill -{} $$", signal as i32);
-        runner.start(&[], &script)?.wait()?;
-        if signal == SIGKILL {
-            break;
-        }
-        let running = runner.start(&[], "echo ready; while :; do sleep 0.05; done")?;
-        running.signal(signal)?;
-        running.end()?.expect(143)?;
-    }
-    before.restored().context("after a signal")
+    runner.sh("kill -9 $$")?.expect(137)?;
+    before.restored().context("after a signal to the command")?;
+    let running = runner.start(&[], "echo ready; while :; do sleep 0.05; done")?;
+    running.signal(SIGTERM)?;
+    running.end()?.expect(143)?;
+    before.restored().context("after a signal to the runner")
 }
 
 fn has_a_cgroup_while_it_runs(runner: &Runner) -> Result<()> {
@@ -109,13 +104,12 @@ fn spares_others(runner: &Runner) -> Result<()> {
     let there = cgroups();
     ensure!(!there.is_empty(), "there is none to spare");
     let other = runner.command(["true"]);
-    let mut elsewhere = Command::new("unshare");
-    elsewhere.args(["--pid", "--fork", "--mount-proc"]).arg(other.get_program());
-    for _ in 0..5 {
-        end(elsewhere.args(other.get_args()).stdin(Stdio::null()))?.expect(0)?;
-        runner.run(["true"])?.expect(0)?;
-        elsewhere = Command::new("unshare");
-        elsewhere.args(["--pid", "--fork", "--mount-proc"]).arg(other.get_program());
+    for elsewhere in [&["env"][..], &["unshare", "--pid", "--fork", "--mount-proc"]] {
+        let mut command = Command::new(elsewhere[0]);
+        command.args(&elsewhere[1..]).arg(other.get_program()).args(other.get_args());
+        end(command.stdin(Stdio::null()))?
+            .expect(0)
+            .with_context(|| format!("by {elsewhere:?}"))?;
     }
     let now = cgroups();
     ensure!(now == there, "there were {there:?}, now {now:?}");

@@ -1,6 +1,9 @@
 //! The terminal: ^C, ^Z and fg, pressed for real.
 
-use anyhow::{Context, Result, ensure};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
 
 use super::{Check, Fails};
 use crate::container::Runner;
@@ -51,6 +54,8 @@ fn ctrl_c_and_the_shell(runner: &Runner) -> Result<()> {
     terminal.keys("where=inside; echo ready $((1 + 1))\n")?;
     terminal.wait_for("ready 2")?;
     terminal.keys("\x03")?;
+    // ^C throws away what is typed with it.
+    sleep(Duration::from_millis(300));
     terminal.keys("echo we are $where, $((1 + 1))\n")?;
     terminal.wait_for("we are inside, 2").context("after ^C")?;
     terminal.keys("exit\n")?;
@@ -70,7 +75,7 @@ fn ctrl_z_and_fg(runner: &Runner) -> Result<()> {
     ensure!(again.pid == command.pid, "fg goes on with another process");
     terminal.keys("\x03")?;
     eventually(|| match terminal.wait_for_state("sleep 77", 'S') {
-        Ok(_) => anyhow::bail!("^C after fg did not end it"),
+        Ok(_) => bail!("^C after fg did not end it"),
         Err(_) => Ok(()),
     })?;
     terminal.keys("echo code=$?.\n")?;

@@ -1,0 +1,150 @@
+//! What the test programs share: the binaries to test, a root filesystem, trials that are ignored
+//! where the privilege is missing, and transcripts.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::LazyLock;
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use crate::host;
+use crate::privilege::Privilege;
+
+/// With this variable set, tests that would be ignored fail.
+const NONE_IGNORED: &str = "NO_TEST_IGNORED";
+
+/// What we may do.
+pub static PRIVILEGE: LazyLock<Privilege> = LazyLock::new(Privilege::ours);
+
+/// Where the workspace's binaries are. The first to ask has them built.
+static BINARIES: LazyLock<PathBuf> = LazyLock::new(|| {
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--workspace", "--bins", "--manifest-path"])
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"))
+        .status();
+    assert!(built.is_ok_and(|status| status.success()), "cargo build failed");
+    let test = env::current_exe().expect("the test has a path");
+    test.ancestors().nth(2).expect("tests are in target/PROFILE/deps").to_owned()
+});
+
+/// The root filesystem of all tests: of the busybox at hand, and never the one that is played with.
+static ROOTFS: LazyLock<PathBuf> = LazyLock::new(|| {
+    let rootfs = BINARIES.join("../test-rootfs");
+    let mut workshop = Command::new(program("workshop"));
+    workshop.args(["rootfs", "--from", "busybox", "--output"]).arg(&rootfs);
+    let made = workshop.stdout(Stdio::null()).status();
+    assert!(
+        made.is_ok_and(|status| status.success()),
+        "no root filesystem: install busybox-static"
+    );
+    fs::canonicalize(rootfs).expect("the root filesystem is there")
+});
+
+/// The program of that name, as cargo built it.
+pub fn program(name: &str) -> PathBuf {
+    BINARIES.join(name)
+}
+
+/// The tests' root filesystem.
+pub fn rootfs() -> &'static Path {
+    &ROOTFS
+}
+
+/// A trial that is ignored, with the reason in its name, where the privilege is missing: root, or
+/// (`needs_root` is false) at least a user namespace.
+pub fn trial(
+    name: String,
+    needs_root: bool,
+    test: impl FnOnce() -> Result<()> + Send + 'static,
+) -> Trial {
+    let missing = match *PRIVILEGE {
+        Privilege::Root => None,
+        Privilege::UserNamespace if needs_root => Some("needs root"),
+        Privilege::UserNamespace => None,
+        Privilege::None => Some("needs root, or user namespaces"),
+    };
+    let test = || test().map_err(|error| Failed::from(format!("{error:#}")));
+    match missing {
+        None => Trial::test(name, test),
+        Some(why) if env::var_os(NONE_IGNORED).is_some() => {
+            Trial::test(name, move || Err(format!("{why}, and {NONE_IGNORED} is set").into()))
+        }
+        Some(why) => Trial::test(name, test).with_ignored_flag(true).with_kind(why),
+    }
+}
+
+/// A session, line by line: `$ ` stands before what is typed on the host, `# ` before what is typed
+/// into the shell that the line before has started.
+pub struct Transcript {
+    /// Its name, and its snapshot's.
+    pub name: &'static str,
+    /// What is typed.
+    pub typed: &'static [&'static str],
+}
+
+const TRANSCRIPT: &str = "WORKSHOP_TRANSCRIPT";
+
+/// The whole `main` of a step's transcripts. `assert` holds the snapshot against what was seen: the
+/// macro has to be called where the snapshots are.
+pub fn transcripts(step: &str, all: &'static [Transcript], assert: fn(&str, &str)) -> ExitCode {
+    if let Ok(name) = env::var(TRANSCRIPT) {
+        let typed = all.iter().find(|transcript| transcript.name == name).map(|found| found.typed);
+        return match typed.context("no such transcript").and_then(play) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    let needs_root = step == "step05-cgroups";
+    let trials = all.iter().map(|transcript| {
+        trial(transcript.name.to_owned(), needs_root, move || {
+            assert(transcript.name, &seen(transcript.name)?);
+            Ok(())
+        })
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+}
+
+/// Plays a transcript on a throw-away host, and returns what was to be seen.
+fn seen(name: &str) -> Result<String> {
+    let mut path = BINARIES.clone().into_os_string();
+    path.push(":");
+    path.push(env::var_os("PATH").unwrap_or_default());
+    let envs = [
+        (TRANSCRIPT, OsStr::new(name)),
+        ("PATH", &path),
+        ("ROOTFS", rootfs().as_os_str()),
+        ("TERM", OsStr::new("xterm")),
+    ];
+    let output = host::run(*PRIVILEGE, &env::current_exe()?, &envs)?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "the transcript does not play: {stderr}");
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Types the lines, and shows them with what they say.
+fn play(typed: &[&str]) -> Result<()> {
+    nix::unistd::sethostname("host").context("sethostname")?;
+    let mut lines = typed.iter().peekable();
+    while let Some(line) = lines.next() {
+        let command = line.strip_prefix("$ ").with_context(|| format!("{line:?} is for nobody"))?;
+        let mut inside = String::new();
+        while let Some(line) = lines.next_if(|line| line.starts_with("# ")) {
+            inside += &format!("echo '{}'\n{}\n", line.replace('\'', r"'\''"), &line[2..]);
+        }
+        println!("{line}");
+        let mut shell = Command::new("sh");
+        let mut shell =
+            shell.args(["-c", &format!("exec 2>&1; {command}")]).stdin(Stdio::piped()).spawn()?;
+        shell.stdin.take().context("no stdin")?.write_all(inside.as_bytes())?;
+        shell.wait()?;
+    }
+    Ok(())
+}
