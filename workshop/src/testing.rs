@@ -87,10 +87,29 @@ pub struct Transcript {
     pub typed: &'static [&'static str],
 }
 
+/// Makes the `main` of a test program that plays transcripts and holds them against snapshots.
+#[macro_export]
+macro_rules! transcripts {
+    ($step:literal, $($name:literal: [$($typed:literal),* $(,)?]),* $(,)?) => {
+        fn main() -> std::process::ExitCode {
+            let all = &[$($crate::testing::Transcript { name: $name, typed: &[$($typed),*] }),*];
+            $crate::testing::transcripts($step, all, |name, seen| {
+                insta::with_settings!({
+                    omit_expression => true,
+                    prepend_module_to_snapshot => false,
+                    // Debian's busybox runs `ps` inside its shell, and says so.
+                    filters => vec![(r"\{(\w+)\} /bin/sh", "$1")],
+                }, {
+                    insta::assert_snapshot!(name, seen);
+                });
+            })
+        }
+    };
+}
+
 const TRANSCRIPT: &str = "WORKSHOP_TRANSCRIPT";
 
-/// The whole `main` of a step's transcripts. `assert` holds the snapshot against what was seen: the
-/// macro has to be called where the snapshots are.
+/// What `transcripts!` calls. `assert` holds what was seen against the snapshot.
 pub fn transcripts(step: &str, all: &'static [Transcript], assert: fn(&str, &str)) -> ExitCode {
     if let Ok(name) = env::var(TRANSCRIPT) {
         let typed = all.iter().find(|transcript| transcript.name == name).map(|found| found.typed);
@@ -102,9 +121,11 @@ pub fn transcripts(step: &str, all: &'static [Transcript], assert: fn(&str, &str
             }
         };
     }
-    let needs_root = step == "step05-cgroups";
+    // A user namespace has to show more mounts, and has but one user.
+    let for_root =
+        |name| step == "step05-cgroups" || ["mounts", "without-privilege"].contains(&name);
     let trials = all.iter().map(|transcript| {
-        trial(transcript.name.to_owned(), needs_root, move || {
+        trial(transcript.name.to_owned(), for_root(transcript.name), move || {
             assert(transcript.name, &seen(transcript.name)?);
             Ok(())
         })

@@ -72,9 +72,9 @@ fn pid_1(runner: &Runner) -> Result<()> {
 
 fn reaps_orphans(runner: &Runner) -> Result<()> {
     // One orphan dies of a real-time signal, which not every wait understands.
-    let script = "(sleep 0.1 &); (sh -c 'sleep 0.1; kill -40 $$' &); sleep 0.5
-        echo ready; exec sleep 77";
+    let script = "(sleep 0.2 &); (sh -c 'sleep 0.2; kill -40 $$' &); echo ready; exec sleep 77";
     let running = runner.start(&[], script)?;
+    sleep(Duration::from_secs(1));
     eventually(|| {
         let zombies: Vec<_> = processes().into_iter().filter(|p| p.state == 'Z').collect();
         ensure!(zombies.is_empty(), "zombies: {zombies:?}");
