@@ -1,0 +1,62 @@
+//! A step stays small, and so does the difference to the one before.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use similar::{ChangeTag, TextDiff};
+use workshop::checks::STEPS;
+
+/// The most lines that a step may have, comments included.
+const LINES: [usize; 5] = [60, 80, 180, 260, 420];
+/// The most lines that may change in `main.rs` from the step before, removed and added.
+const CHANGES: [usize; 4] = [80, 130, 80, 80];
+/// The most lines of step 5's own file.
+const CGROUP_LINES: usize = 160;
+
+fn source(step: &str, file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(step).join("src").join(file)
+}
+
+/// The source as readers see it: without the marks by which the book finds its parts.
+fn read(step: &str, file: &str) -> String {
+    let text = fs::read_to_string(source(step, file)).expect("a source file");
+    text.split_inclusive('\n').filter(|line| !line.contains("ANCHOR")).collect()
+}
+
+#[test]
+fn steps_are_small() {
+    for (step, most) in STEPS.into_iter().zip(LINES) {
+        let files = fs::read_dir(source(step, "")).expect("a src folder");
+        let names =
+            files.map(|file| file.expect("a file").file_name().into_string().expect("a name"));
+        let lines: usize = names.map(|name| read(step, &name).lines().count()).sum();
+        println!("{step}: {lines} lines of {most}");
+        assert!(lines <= most, "{step}: {lines} lines, the most is {most}");
+    }
+    let lines = read(STEPS[4], "cgroup.rs").lines().count();
+    assert!(lines <= CGROUP_LINES, "cgroup.rs: {lines} lines, the most is {CGROUP_LINES}");
+}
+
+#[test]
+fn differences_are_small() {
+    for (pair, most) in STEPS.windows(2).zip(CHANGES) {
+        let (old, new) = (read(pair[0], "main.rs"), read(pair[1], "main.rs"));
+        let diff = TextDiff::from_lines(&old, &new);
+        let changed = diff.iter_all_changes().filter(|change| change.tag() != ChangeTag::Equal);
+        let changed = changed.count();
+        println!("{} to {}: {changed} lines of {most}", pair[0], pair[1]);
+        assert!(
+            changed <= most,
+            "{} to {}: {changed} lines changed, the most is {most}",
+            pair[0],
+            pair[1]
+        );
+    }
+}
+
+#[test]
+fn steps_have_no_unsafe_code() {
+    for step in STEPS {
+        assert!(read(step, "main.rs").contains("#![forbid(unsafe_code)]"), "{step}");
+    }
+}
