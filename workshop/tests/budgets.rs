@@ -23,15 +23,18 @@ fn read(step: &str, file: &str) -> String {
     text.split_inclusive('\n').filter(|line| !line.contains("ANCHOR")).collect()
 }
 
+/// The lines of a step, in all its files.
+fn lines(step: &str) -> usize {
+    let files = fs::read_dir(source(step, "")).expect("a src folder");
+    let names = files.map(|file| file.expect("a file").file_name().into_string().expect("a name"));
+    names.map(|name| read(step, &name).lines().count()).sum()
+}
+
 #[test]
 fn steps_are_small() {
     for (step, most) in STEPS.into_iter().zip(LINES) {
-        let files = fs::read_dir(source(step, "")).expect("a src folder");
-        let names =
-            files.map(|file| file.expect("a file").file_name().into_string().expect("a name"));
-        let lines: usize = names.map(|name| read(step, &name).lines().count()).sum();
-        println!("{step}: {lines} lines of {most}");
-        assert!(lines <= most, "{step}: {lines} lines, the most is {most}");
+        println!("{step}: {} lines of {most}", lines(step));
+        assert!(lines(step) <= most, "{step}: {} lines, the most is {most}", lines(step));
     }
     let lines = read(STEPS[4], "cgroup.rs").lines().count();
     assert!(lines <= CGROUP_LINES, "cgroup.rs: {lines} lines, the most is {CGROUP_LINES}");
@@ -51,6 +54,17 @@ fn differences_are_small() {
             pair[0],
             pair[1]
         );
+    }
+}
+
+#[test]
+fn the_readme_counts_right() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let readme = fs::read_to_string(readme).expect("a README");
+    for step in STEPS {
+        let row = readme.lines().find(|line| line.starts_with(&format!("| [{step}]")));
+        let row = row.unwrap_or_else(|| panic!("no row for {step}"));
+        assert!(row.ends_with(&format!("| {} |", lines(step))), "{step}: {} lines", lines(step));
     }
 }
 
