@@ -46,7 +46,8 @@ pub struct Check {
 pub enum Fails {
     /// An earlier step, in which the layer is missing.
     Step(usize),
-    /// A saboteur: a shell script that is given `run ...`. `$REAL` is step 5's program.
+    /// A saboteur: a shell script that is given `run ...`. `$REAL` is a
+    /// program that passes.
     Saboteur(&'static str),
 }
 
