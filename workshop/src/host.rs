@@ -30,6 +30,8 @@ pub fn run(privilege: Privilege, program: &Path, envs: &[(&str, &OsStr)]) -> Res
         host.args(["--user", "--map-root-user"]);
     }
     host.args(["--mount-proc", "sh", "-c", INIT, "init"]).arg(program);
+    // Cargo sets it (.cargo/config.toml), and no check is to touch what is played with.
+    host.env_remove("ROOTFS");
     host.env("CGROUPS", sandbox.procs().join(" "));
     host.env(CGROUPS, env::join_paths(&sandbox.dirs)?).envs(envs.iter().copied());
     host.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

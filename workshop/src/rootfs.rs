@@ -81,9 +81,6 @@ pub fn run(args: &Args) -> Result<()> {
         eprintln!("rootfs: {error:#}");
     }
     writeln!(out, "rootfs: made from {}", made?)?;
-    if arch.name == std::env::consts::ARCH {
-        writeln!(out, "try: sudo chroot {} /bin/sh", shown(&output))?;
-    }
     Ok(())
 }
 
