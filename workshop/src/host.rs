@@ -220,10 +220,14 @@ pub fn hostname() -> Result<String> {
     Ok(name.trim_end().to_owned())
 }
 
+/// The host's own cgroup, in each of the trees that a container could be limited in.
+pub fn trees() -> Vec<PathBuf> {
+    env::split_paths(&env::var_os(CGROUPS).unwrap_or_default()).collect()
+}
+
 /// The cgroups on the host, its own left out: those of containers.
 pub fn cgroups() -> BTreeSet<PathBuf> {
-    let dirs = env::var_os(CGROUPS).unwrap_or_default();
-    let dirs = env::split_paths(&dirs).flat_map(|dir| children(&dir));
+    let dirs = trees().into_iter().flat_map(|dir| children(&dir));
     dirs.filter(|dir| dir.file_name() != Some(OsStr::new("host"))).collect()
 }
 

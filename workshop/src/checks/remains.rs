@@ -1,14 +1,16 @@
 //! What is left on the host: nothing, however it ends.
 
+use std::fs::{self, File};
 use std::process::{Command, Stdio};
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal::{SIGKILL, SIGTERM};
 
 use super::{Check, Fails};
 use crate::container::{Ended, Runner, end};
-use crate::host::{State, cgroups, eventually};
+use crate::host::{State, cgroups, eventually, trees};
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -43,6 +45,17 @@ pub(super) const CHECKS: &[Check] = &[
         free: &[],
         fails: Fails::Step(4),
         look: spares_others,
+    },
+    Check {
+        id: "spares-what-is-locked",
+        proves: "A cgroup in the making, empty but locked, is spared as well.",
+        from: 5,
+        free: &[],
+        fails: Fails::Saboteur(
+            r#"for tree in $(echo "$WORKSHOP_CGROUPS" | tr : ' '); do rmdir "$tree"/step05-*; done
+               exec "$REAL" "$@""#,
+        ),
+        look: spares_what_is_locked,
     },
     Check {
         id: "many-at-once",
@@ -115,6 +128,23 @@ fn spares_others(runner: &Runner) -> Result<()> {
     ensure!(now == there, "there were {there:?}, now {now:?}");
     running.signal(SIGTERM)?;
     running.end()?.expect(7).map(drop)
+}
+
+fn spares_what_is_locked(runner: &Runner) -> Result<()> {
+    let (mut locks, mut making, mut stale) = (Vec::new(), Vec::new(), Vec::new());
+    for tree in trees() {
+        for (name, dirs) in [("step05-making", &mut making), ("step05-staled", &mut stale)] {
+            let dir = tree.join(name);
+            fs::create_dir(&dir)?;
+            dirs.push(dir);
+        }
+        let lock = Flock::lock(File::open(tree.join("step05-making"))?, FlockArg::LockExclusive);
+        locks.push(lock.map_err(|(_, error)| error)?);
+    }
+    runner.run(["--memory=64m", "--cpus=1", "true"])?.expect(0)?;
+    ensure!(making.iter().all(|dir| dir.exists()), "a locked one was removed: {making:?}");
+    ensure!(!stale.iter().any(|dir| dir.exists()), "not all of these were removed: {stale:?}");
+    Ok(())
 }
 
 fn many_at_once(runner: &Runner) -> Result<()> {
