@@ -37,14 +37,21 @@ pub(super) const CHECKS: &[Check] = &[
 ];
 
 fn ctrl_c_once(runner: &Runner) -> Result<()> {
-    let script = b"trap 'count=$((count + 1))' INT
-        count=0; echo ready; for i in 1 2 3 4 5 6 7 8; do sleep 0.1; done; echo count=$count.";
+    // It never sleeps, so that a second signal mostly finds the first one counted.
+    let script = b"count=0; trap 'count=$((count + 1))' INT
+        for n in 0 1 2 3 4 5 6 7 8 9; do
+            before=$count; echo ready $n.
+            while [ $count = $before ]; do :; done
+            i=0; while [ $i -lt 20000 ]; do i=$((i + 1)); done
+        done; echo count=$count.";
     let script = runner.put("script", script, 0o644)?;
     let mut terminal = runner.terminal()?;
     terminal.keys(&format!("{} sh {script}\n", terminal.run))?;
-    terminal.wait_for("ready")?;
-    terminal.keys("\x03")?;
-    terminal.wait_for("count=1.").context("after one ^C")
+    for n in 0..10 {
+        terminal.wait_for(&format!("ready {n}."))?;
+        terminal.keys("\x03")?;
+    }
+    terminal.wait_for("count=10.").context("after ten times ^C")
 }
 
 fn ctrl_c_and_the_shell(runner: &Runner) -> Result<()> {
