@@ -39,19 +39,20 @@ pub(super) const CHECKS: &[Check] = &[
 fn ctrl_c_once(runner: &Runner) -> Result<()> {
     // It never sleeps, so that a second signal mostly finds the first one counted.
     let script = b"count=0; trap 'count=$((count + 1))' INT
-        for n in 0 1 2 3 4 5 6 7 8 9; do
+        n=0; while [ $n -lt 40 ]; do
+            n=$((n + 1))
             before=$count; echo ready $n.
             while [ $count = $before ]; do :; done
-            i=0; while [ $i -lt 20000 ]; do i=$((i + 1)); done
+            i=0; while [ $i -lt 5000 ]; do i=$((i + 1)); done
         done; echo count=$count.";
     let script = runner.put("script", script, 0o644)?;
     let mut terminal = runner.terminal()?;
     terminal.keys(&format!("{} sh {script}\n", terminal.run))?;
-    for n in 0..10 {
+    for n in 1..=40 {
         terminal.wait_for(&format!("ready {n}."))?;
         terminal.keys("\x03")?;
     }
-    terminal.wait_for("count=10.").context("after ten times ^C")
+    terminal.wait_for("count=40.").context("after 40 times ^C")
 }
 
 fn ctrl_c_and_the_shell(runner: &Runner) -> Result<()> {
