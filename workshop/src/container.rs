@@ -221,13 +221,35 @@ impl Terminal {
                 return Ok(());
             }
             ensure!(Instant::now() < end, "no {text:?} on the terminal, but {:?}", self.screen);
-            let mut ready = [PollFd::new(self.master.as_fd(), PollFlags::POLLIN)];
-            if poll(&mut ready, PollTimeout::from(100u8)).context("poll")? > 0 {
-                let mut buffer = [0; 4096];
-                let read = File::from(self.master.try_clone()?).read(&mut buffer).unwrap_or(0);
-                self.screen += &String::from_utf8_lossy(&buffer[..read]);
-            }
+            self.read()?;
         }
+    }
+
+    /// What the terminal shows, after what was waited for last, within some time.
+    pub fn watch(&mut self, time: Duration) -> Result<String> {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            self.read()?;
+        }
+        Ok(std::mem::take(&mut self.screen))
+    }
+
+    fn read(&mut self) -> Result<()> {
+        let mut ready = [PollFd::new(self.master.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut ready, PollTimeout::from(50u8)).context("poll")? > 0 {
+            let mut buffer = [0; 4096];
+            let read = File::from(self.master.try_clone()?).read(&mut buffer).unwrap_or(0);
+            self.screen += &String::from_utf8_lossy(&buffer[..read]);
+        }
+        Ok(())
+    }
+
+    /// What runs at the terminal: the runner first, the command last.
+    pub fn processes(&self) -> Vec<Process> {
+        let mut found = descendants(self.shell.id() as i32);
+        // `setsid` may have put a process of its own before the shell.
+        found.retain(|process| process.command != "sh -i");
+        found
     }
 
     /// Waits until a process with these arguments is in a state, such as `T`.
