@@ -21,9 +21,9 @@ use clap::Parser;
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::{SIGCONT, SIGKILL, SIGTSTP, SIGTTIN, SIGTTOU, SigSet, Signal, kill};
+use nix::sys::signal::{SIGCONT, SIGHUP, SIGKILL, SIGTSTP, SIGTTIN, SIGTTOU, SigSet, Signal, kill};
 use nix::sys::signalfd::SignalFd;
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Pid, close, pipe, sethostname};
 
 #[derive(Parser)]
@@ -70,7 +70,7 @@ fn run(container: &Container) -> Result<ExitCode> {
         sethostname(name).with_context(|| format!("sethostname {name:?}"))?;
     }
     close_inherited()?;
-    // From here on signals wait until PID 1 can hear them: when it closes the pipe (3 and 4).
+    // From here on signals wait, until PID 1 can hear them and closes the pipe (3 and 4).
     signals().thread_block().context("block signals")?;
     let (ready, told) = pipe().context("pipe")?;
     let mut child = Command::new("/proc/self/exe");
@@ -90,12 +90,12 @@ fn child(container: &Container) -> Result<ExitCode> {
     let command = &container.command;
     let words = command.join(OsStr::new(" "));
     say(&format!("Running [{}] as pid: {}", words.to_string_lossy(), std::process::id()));
+    // EPIPE if `run` died before we asked to die with it: then nothing may start.
+    told.write_all(b".").context("tell `run`")?;
     // Nothing that we block may reach the command.
     signals().thread_unblock().context("unblock signals")?;
     let started = Command::new(&command[0]).args(&command[1..]).spawn();
     signals().thread_block().context("block signals")?;
-    // EPIPE if `run` died before we asked to die with it.
-    told.write_all(b".").context("tell `run`")?;
     drop(told);
     match started {
         Ok(command) => supervise(command),
@@ -125,32 +125,32 @@ fn supervise(mut child: Child) -> Result<ExitCode> {
     let signals = SignalFd::new(&signals()).context("signalfd")?;
     let ended = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
     loop {
-        // std waits for our child: nix's wait fails on a death by real-time signal (EINVAL).
+        // Look (WNOWAIT), and reap orphans by pid: it is std that waits for our child, as nix's
+        // wait fails (EINVAL) on a death by real-time signal.
+        let dead = waitid(Id::All, ended | WaitPidFlag::WNOWAIT).map(|status| status.pid());
         if let Some(status) = child.try_wait().context("wait")? {
             let code = status.code().or(status.signal().map(|signal| 128 + signal));
             return Ok(ExitCode::from(code.unwrap_or(125) as u8));
         }
-        // Look (WNOWAIT) before reaping: only what is not our child is an orphan.
-        match waitid(Id::All, ended | WaitPidFlag::WNOWAIT) {
-            Ok(WaitStatus::StillAlive) => pass_on(&signals, pid)?,
-            Ok(status) if status.pid() == Some(pid) => {}
-            _ => drop(waitid(Id::All, ended)),
+        match dead {
+            Ok(None) => pass_on(&signals, pid)?,
+            Ok(Some(orphan)) => drop(waitid(Id::Pid(orphan), ended)),
+            Err(_) => drop(waitid(Id::All, ended)),
         }
     }
 }
 
-/// Waits for a signal and passes it on if a process sent it (`man 2 sigaction`, si_code <= 0): what
-/// the terminal sends (^C) goes to all in front of it, the command too.
+/// Waits for a signal and passes it on if a process sent it (`man 2 sigaction`, si_code <= 0). What
+/// the terminal sends (^C) goes to all in front of it, but SIGHUP perhaps only to us.
 fn pass_on(signals: &SignalFd, pid: Pid) -> Result<()> {
     let signal = signals.read_signal().context("read signalfd")?;
-    if let Some(signal) = signal.filter(|signal| signal.ssi_code <= 0) {
+    if let Some(signal) = signal.filter(|s| s.ssi_code <= 0 || s.ssi_signo == SIGHUP as u32) {
         let _ = kill(pid, Signal::try_from(signal.ssi_signo as i32)?);
     }
     Ok(())
 }
 
-/// Says why the command did not start, in the shell's exit codes (`man 1p sh`): 127 not found, 126
-/// found but not executable.
+/// Says why the command did not start: 127 not found, 126 anything else (`man 1p sh`).
 fn not_started(program: &OsStr, error: &io::Error) -> ExitCode {
     let path = env::var_os("PATH").filter(|_| !program.as_bytes().contains(&b'/'));
     let mut dirs = env::split_paths(path.as_deref().unwrap_or_default());

@@ -11,17 +11,16 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::mkdtemp;
 
-/// What the container may use at most.
 #[derive(clap::Args)]
 pub struct Limits {
     /// Processes and threads, PID 1 included
-    #[arg(long, value_name = "N", default_value = "20", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value = "20", value_parser = clap::value_parser!(u32).range(2..))]
     pids_limit: u32,
     /// Memory in bytes, or with a unit: b, k, m, g [default: no limit]
-    #[arg(long, value_name = "SIZE", value_parser = crate::bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = crate::bytes, allow_negative_numbers = true)]
     memory: Option<u64>,
     /// CPUs, such as 0.5 for half of one [default: no limit]
-    #[arg(long, value_name = "FLOAT")]
+    #[arg(long, value_name = "FLOAT", allow_negative_numbers = true)]
     cpus: Option<f64>,
 }
 
@@ -49,6 +48,11 @@ pub struct Cgroup(Vec<(PathBuf, Flock<File>)>);
 impl Cgroup {
     /// Makes the cgroup and sets its limits.
     pub fn create(limits: &Limits) -> Result<Cgroup> {
+        // First those of killed runs go: nobody has them locked.
+        for own in ["pids", "memory", "cpu", "cgroup2"].iter().filter_map(|tree| own(tree)) {
+            let cgroups = own.ancestors().take_while(|dir| dir.join("cgroup.procs").exists());
+            cgroups.flat_map(entries).for_each(|dir| drop(lock(&dir).map(|_lock| remove(&dir))));
+        }
         let mut cgroup = Cgroup(Vec::new());
         let v2 = own("pids").is_none();
         let controllers: Vec<_> = limits.files(v2).map(|(controller, ..)| controller).collect();
@@ -56,8 +60,7 @@ impl Cgroup {
         for (controller, name, value) in limits.files(v2) {
             let own = own(if v2 { "cgroup2" } else { controller });
             let own = own.with_context(|| format!("no cgroups for {controller} are mounted"))?;
-            let parent = if v2 { parent(&own, &controllers)? } else { own };
-            let file = cgroup.below(parent)?.join(name);
+            let file = cgroup.below(if v2 { parent(&own, &controllers)? } else { own })?.join(name);
             // A kernel that does not count swap has no file for it.
             if file.exists() || swap || !name.contains("sw") {
                 fs::write(&file, &value).with_context(|| format!("write {value} to {file:?}"))?;
@@ -66,13 +69,10 @@ impl Cgroup {
         Ok(cgroup)
     }
 
-    /// Our directory in `parent`, made if need be, after those of killed runs are gone.
+    /// Our directory in `parent`, made if need be.
     fn below(&mut self, parent: PathBuf) -> Result<PathBuf> {
         if let Some((dir, _)) = self.0.iter().find(|(dir, _)| dir.starts_with(&parent)) {
             return Ok(dir.clone());
-        }
-        for dir in entries(&parent).filter(|dir| dir.to_string_lossy().contains("/step05-")) {
-            let _ = lock(&dir).map(|_lock| remove(&dir));
         }
         loop {
             let dir = mkdtemp(&parent.join("step05-XXXXXX"));
@@ -85,9 +85,8 @@ impl Cgroup {
         }
     }
 
-    /// What `join` has to know, for an environment variable.
-    pub fn dirs(&self) -> Result<OsString> {
-        env::join_paths(self.0.iter().map(|(dir, _)| dir)).context("the path of a cgroup")
+    pub fn dirs(&self) -> OsString {
+        self.0.iter().flat_map(|(dir, _)| [dir.as_os_str(), "\n".as_ref()]).collect()
     }
 }
 
@@ -99,17 +98,17 @@ impl Drop for Cgroup {
     }
 }
 
-/// Joins the cgroup that `run` made: before we take memory, and while its directory is in sight.
+/// Joins the cgroup that `run` made ($CGROUP): before we take memory, while its files are in sight.
 pub fn join() -> Result<()> {
-    for dir in env::split_paths(&env::var_os("CGROUP").unwrap_or_default()) {
-        fs::write(dir.join("cgroup.procs"), "0").with_context(|| format!("join {dir:?}"))?;
+    for dir in env::var("CGROUP").context("read $CGROUP")?.lines() {
+        fs::write(format!("{dir}/cgroup.procs"), "0").with_context(|| format!("join {dir}"))?;
     }
     unshare(CloneFlags::CLONE_NEWCGROUP).context("unshare CLONE_NEWCGROUP")
 }
 
 /// The directory of our own cgroup in the tree of a controller, or in `cgroup2` (`man 5 proc`).
 fn own(tree: &str) -> Option<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let mounts = String::from_utf8_lossy(&fs::read("/proc/self/mountinfo").ok()?).into_owned();
     let mut mounts = mounts.lines().filter(|line| line.contains(" - cgroup"));
     let mount = mounts.find(|line| line.split([' ', ',']).any(|word| word == tree))?;
     let (root, point) = (mount.split(' ').nth(3)?, mount.split(' ').nth(4)?);
@@ -120,16 +119,16 @@ fn own(tree: &str) -> Option<PathBuf> {
     Some(Path::new(point).join(path.unwrap_or(Path::new(""))))
 }
 
-/// In version 2, the nearest cgroup whose children may have the controllers. That is not our own:
-/// the children of a cgroup that has processes get none.
+/// In version 2, the nearest cgroup whose children get the controllers: one without processes.
 fn parent(own: &Path, controllers: &[&str]) -> Result<PathBuf> {
     let offers = |dir: &&Path| {
         let offer = fs::read_to_string(dir.join("cgroup.subtree_control")).unwrap_or_default();
         controllers.iter().all(|of| offer.split_whitespace().any(|name| name == *of))
     };
     // The root (it has no type) may have both, so there we can begin.
-    let root = |dir: &&Path| !dir.join("cgroup.type").exists();
-    let dir = own.ancestors().find(|dir| offers(dir) || root(dir)).unwrap_or(own);
+    let root = |d: &&Path| d.join("cgroup.procs").exists() && !d.join("cgroup.type").exists();
+    let dir =
+        own.ancestors().find(|d| offers(d) || root(d)).context("all cgroups are populated")?;
     if !offers(&dir) {
         let (file, add) = (dir.join("cgroup.subtree_control"), controllers.join(" +"));
         fs::write(&file, format!("+{add}")).with_context(|| format!("write +{add} to {file:?}"))?;
@@ -154,7 +153,8 @@ fn entries(dir: &Path) -> impl Iterator<Item = PathBuf> {
     fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path())
 }
 
-/// Locks a directory, if no other process has: the kernel lets go of it however we end.
+/// Locks a cgroup of ours, if no other run has: the kernel lets go of it however we end.
 fn lock(dir: &Path) -> Option<Flock<File>> {
+    dir.file_name()?.to_str()?.strip_prefix("step05-")?;
     Flock::lock(File::open(dir).ok()?, FlockArg::LockExclusiveNonblock).ok()
 }

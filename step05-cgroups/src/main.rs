@@ -25,9 +25,9 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::{SIGCONT, SIGKILL, SIGTSTP, SIGTTIN, SIGTTOU, SigSet, Signal, kill};
+use nix::sys::signal::{SIGCONT, SIGHUP, SIGKILL, SIGTSTP, SIGTTIN, SIGTTOU, SigSet, Signal, kill};
 use nix::sys::signalfd::SignalFd;
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Pid, chdir, close, pipe, pivot_root, sethostname};
 
 #[derive(Parser)]
@@ -74,7 +74,9 @@ fn main() -> ExitCode {
         }
     };
     result.unwrap_or_else(|error| match error.downcast_ref() {
-        Some(Errno::EPERM) => fail(125, &format!("{error:#}: try sudo, unshare -Ur or vagrant up")),
+        Some(Errno::EPERM | Errno::EACCES) => {
+            fail(125, &format!("{error:#}: try sudo or vagrant up"))
+        }
         _ => fail(125, &format!("{error:#}")),
     })
 }
@@ -87,7 +89,7 @@ fn run(container: &Container) -> Result<ExitCode> {
         sethostname(name).with_context(|| format!("sethostname {name:?}"))?;
     }
     close_inherited()?;
-    // From here on signals wait until PID 1 can hear them: when it closes the pipe (3 and 4).
+    // From here on signals wait, until PID 1 can hear them and closes the pipe (3 and 4).
     signals().thread_block().context("block signals")?;
     let (ready, told) = pipe().context("pipe")?;
     let cgroup = Cgroup::create(&container.limits)?;
@@ -95,7 +97,7 @@ fn run(container: &Container) -> Result<ExitCode> {
     child.arg("child").args(env::args_os().skip(2));
     child.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     child.env("HOME", "/root").envs(env::var_os("TERM").map(|term| ("TERM", term)));
-    child.env("ROOTFS", &container.rootfs).env("CGROUP", cgroup.dirs()?);
+    child.env("ROOTFS", &container.rootfs).env("CGROUP", cgroup.dirs());
     let child = child.spawn().context("start /proc/self/exe")?;
     drop(told);
     File::from(ready).read_to_end(&mut Vec::new()).context("wait for PID 1")?;
@@ -113,14 +115,14 @@ fn child(container: &Container) -> Result<ExitCode> {
     let command = &container.command;
     let words = command.join(OsStr::new(" "));
     say(&format!("Running [{}] as pid: {}", words.to_string_lossy(), std::process::id()));
+    // EPIPE if `run` died before we asked to die with it: then nothing may start.
+    told.write_all(b".").context("tell `run`")?;
     // Nothing that we block may reach the command.
     signals().thread_unblock().context("unblock signals")?;
     let mut program = Command::new(&command[0]);
     program.args(&command[1..]).env_remove("ROOTFS").env_remove("CGROUP");
     let started = program.spawn();
     signals().thread_block().context("block signals")?;
-    // EPIPE if `run` died before we asked to die with it.
-    told.write_all(b".").context("tell `run`")?;
     drop(told);
     match started {
         Ok(command) => supervise(command),
@@ -133,30 +135,26 @@ fn change_root(rootfs: &Path) -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS).context("unshare CLONE_NEWNS")?;
     // Where mounts are shared, as systemd has them, ours would show up on the host.
     mount_on("/", "", "", MsFlags::MS_PRIVATE | MsFlags::MS_REC, "")?;
+    let made = || format!("rootfs {rootfs:?} (`cargo workshop rootfs` makes one)");
     // pivot_root wants a mount point.
     mount(Some(rootfs), rootfs, Some(""), MsFlags::MS_BIND | MsFlags::MS_REC, Some(""))
         .and_then(|()| chdir(rootfs))
-        .with_context(|| {
-            format!("root filesystem {rootfs:?} (`cargo workshop rootfs` makes one)")
-        })?;
+        .with_context(made)?;
     // Until the unmount the host's root lies on ours and `..` leads there (`man 2 pivot_root`).
     pivot_root(".", ".").context("pivot_root")?;
-    mount_the_usual()?;
+    mount_the_usual().with_context(made)?;
     umount2(".", MntFlags::MNT_DETACH).context("umount2 the host's /")
 }
 
 /// Mounts what programs expect: `/proc`, `/sys`, and a `/dev` with the host's harmless devices.
 fn mount_the_usual() -> Result<()> {
     let inert = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    for (target, fstype, flags, options) in [
-        ("/proc", "proc", inert, ""),
-        ("/dev", "tmpfs", inert, "mode=755"),
-        ("/dev/pts", "devpts", inert - MsFlags::MS_NODEV, "newinstance,ptmxmode=666,mode=620"),
-        ("/dev/shm", "tmpfs", inert, "mode=1777"),
-    ] {
-        fs::create_dir_all(target).with_context(|| format!("mkdir {target}"))?;
-        mount_on(target, fstype, fstype, flags, options)?;
-    }
+    mount_on("/proc", "proc", "proc", inert, "")?;
+    mount_on("/dev", "tmpfs", "tmpfs", inert, "mode=755")?;
+    fs::create_dir("/dev/pts").and(fs::create_dir("/dev/shm")).context("mkdir in /dev")?;
+    let (devices, options) = (inert - MsFlags::MS_NODEV, "newinstance,ptmxmode=666,mode=620");
+    mount_on("/dev/pts", "devpts", "devpts", devices, options)?;
+    mount_on("/dev/shm", "tmpfs", "tmpfs", inert, "mode=1777")?;
     for device in ["dev/null", "dev/zero", "dev/full", "dev/random", "dev/urandom", "dev/tty"] {
         File::create(device).with_context(|| format!("create {device}"))?;
         mount_on(device, &format!("../{device}"), "", MsFlags::MS_BIND, "")?;
@@ -173,8 +171,10 @@ fn mount_the_usual() -> Result<()> {
     })
 }
 
-/// mount(2), with an error that says where and what.
+/// mount(2), with an error that says where and what. Not on a symlink: by `..` it could lead out,
+/// and cover the host's root just when we want to unmount that.
 fn mount_on(target: &str, source: &str, fstype: &str, flags: MsFlags, options: &str) -> Result<()> {
+    anyhow::ensure!(fs::read_link(target).is_err(), "mount on {target}: a symlink may lead out");
     mount(Some(source), target, Some(fstype), flags, Some(options))
         .with_context(|| format!("mount on {target}: {source:?} {flags:?}"))
 }
@@ -201,32 +201,32 @@ fn supervise(mut child: Child) -> Result<ExitCode> {
     let signals = SignalFd::new(&signals()).context("signalfd")?;
     let ended = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
     loop {
-        // std waits for our child: nix's wait fails on a death by real-time signal (EINVAL).
+        // Look (WNOWAIT), and reap orphans by pid: it is std that waits for our child, as nix's
+        // wait fails (EINVAL) on a death by real-time signal.
+        let dead = waitid(Id::All, ended | WaitPidFlag::WNOWAIT).map(|status| status.pid());
         if let Some(status) = child.try_wait().context("wait")? {
             let code = status.code().or(status.signal().map(|signal| 128 + signal));
             return Ok(ExitCode::from(code.unwrap_or(125) as u8));
         }
-        // Look (WNOWAIT) before reaping: only what is not our child is an orphan.
-        match waitid(Id::All, ended | WaitPidFlag::WNOWAIT) {
-            Ok(WaitStatus::StillAlive) => pass_on(&signals, pid)?,
-            Ok(status) if status.pid() == Some(pid) => {}
-            _ => drop(waitid(Id::All, ended)),
+        match dead {
+            Ok(None) => pass_on(&signals, pid)?,
+            Ok(Some(orphan)) => drop(waitid(Id::Pid(orphan), ended)),
+            Err(_) => drop(waitid(Id::All, ended)),
         }
     }
 }
 
-/// Waits for a signal and passes it on if a process sent it (`man 2 sigaction`, si_code <= 0): what
-/// the terminal sends (^C) goes to all in front of it, the command too.
+/// Waits for a signal and passes it on if a process sent it (`man 2 sigaction`, si_code <= 0). What
+/// the terminal sends (^C) goes to all in front of it, but SIGHUP perhaps only to us.
 fn pass_on(signals: &SignalFd, pid: Pid) -> Result<()> {
     let signal = signals.read_signal().context("read signalfd")?;
-    if let Some(signal) = signal.filter(|signal| signal.ssi_code <= 0) {
+    if let Some(signal) = signal.filter(|s| s.ssi_code <= 0 || s.ssi_signo == SIGHUP as u32) {
         let _ = kill(pid, Signal::try_from(signal.ssi_signo as i32)?);
     }
     Ok(())
 }
 
-/// Says why the command did not start, in the shell's exit codes (`man 1p sh`): 127 not found, 126
-/// found but not executable.
+/// Says why the command did not start: 127 not found, 126 anything else (`man 1p sh`).
 fn not_started(program: &OsStr, error: &io::Error) -> ExitCode {
     let path = env::var_os("PATH").filter(|_| !program.as_bytes().contains(&b'/'));
     let mut dirs = env::split_paths(path.as_deref().unwrap_or_default());
@@ -243,7 +243,7 @@ fn bytes(size: &str) -> Result<u64, String> {
     let units = [("", 0), ("b", 0), ("k", 10), ("m", 20), ("g", 30)];
     let unit = units.iter().find(|(name, _)| unit.eq_ignore_ascii_case(name));
     let bytes = unit.and_then(|(_, power)| number.parse::<u64>().ok()?.checked_mul(1 << power));
-    bytes.filter(|&bytes| bytes > 0).ok_or("must be more than 0, such as 512k, 64m or 1g".into())
+    bytes.filter(|&bytes| bytes >= 6 << 20).ok_or("must be at least 6m, such as 64m or 1g".into())
 }
 
 /// Says why we end and with which exit code.

@@ -171,7 +171,9 @@ fn refuses_zero(runner: &Runner) -> Result<()> {
     for wrong in ["--pids-limit=0", "--pids-limit=-1", "--cpus=0", "--cpus=-1", "--cpus=nan"] {
         runner.run([wrong, "true"])?.expect(125).context(wrong)?;
     }
-    for wrong in ["0", "-1", "0m", "m", "1x", "", "18446744073709551616", "18014398509481984k"] {
+    for wrong in
+        ["0", "-1", "0m", "5m", "m", "1x", "", "18446744073709551616", "18014398509481984k"]
+    {
         runner.run([&format!("--memory={wrong}"), "true"])?.expect(125).context(wrong)?;
     }
     Ok(())
