@@ -1,13 +1,14 @@
 //! The filesystem: a root, a `/proc`, a `/dev` and a `/sys` of its own, and mounts that stay inside.
 
 use std::fs;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::Signal::SIGKILL;
 
 use super::{Check, Fails};
-use crate::container::Runner;
+use crate::container::{Runner, end};
 use crate::host::State;
 
 pub(super) const CHECKS: &[Check] = &[
@@ -58,6 +59,14 @@ pub(super) const CHECKS: &[Check] = &[
         free: &[],
         fails: Fails::Step(3),
         look: lets_go_of_the_host,
+    },
+    Check {
+        id: "no-symlink-leads-out",
+        proves: "A root filesystem whose `/proc`, `/dev` or `/sys` is a symlink to `..` opens no way out.",
+        from: 4,
+        free: &[],
+        fails: Fails::Step(3),
+        look: no_symlink_leads_out,
     },
     Check {
         id: "mounts-stay-inside",
@@ -129,6 +138,23 @@ fn lets_go_of_the_host(runner: &Runner) -> Result<()> {
     ensure!(mounts.contains("of-the-host"), "it is not even on the host");
     let inside = runner.run(["cat", "/proc/self/mountinfo"])?.expect(0)?.text();
     ensure!(!inside.contains("of-the-host"), "the host's mounts are inside: {inside}");
+    Ok(())
+}
+
+fn no_symlink_leads_out(runner: &Runner) -> Result<()> {
+    let marker = runner.put("marker", b"", 0o644)?;
+    let host = format!("{marker}-of-the-host");
+    fs::write(&host, "")?;
+    let rootfs = format!("{marker}-rootfs");
+    let shell = |script: String| end(Command::new("sh").args(["-c", &script]))?.expect(0);
+    shell(format!("cp -a \"$ROOTFS\" {rootfs}"))?;
+    runner.run(["--rootfs", &rootfs, "true"])?.expect(0).context("as it was")?;
+    for name in ["proc", "dev", "sys"] {
+        shell(format!("cd {rootfs} && rmdir {name} && ln -s .. {name}"))?;
+        let said = runner.run(["--rootfs", &rootfs, "ls", &format!("/{name}{host}")])?;
+        ensure!(said.code != 0, "/{name} led to the host: {}", said.text());
+        shell(format!("cd {rootfs} && rm {name} && mkdir {name}"))?;
+    }
     Ok(())
 }
 

@@ -104,7 +104,7 @@ fn next_run_cleans_up(runner: &Runner) -> Result<()> {
     running.wait()?;
     ensure!(!cgroups().is_empty(), "the killed run had none");
     eventually(|| {
-        runner.run(["--memory", "64m", "true"])?.expect(0)?;
+        runner.run(["true"])?.expect(0)?;
         let left = cgroups();
         ensure!(left.is_empty(), "left: {left:?}");
         Ok(())

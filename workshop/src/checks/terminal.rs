@@ -1,15 +1,18 @@
 //! The terminal: ^C, ^Z and fg, pressed for real.
 
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::{Check, Fails};
 use crate::container::Runner;
-use crate::host::eventually;
+use crate::host::{eventually, processes};
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -35,6 +38,14 @@ pub(super) const CHECKS: &[Check] = &[
         free: &[],
         fails: Fails::Saboteur(r#"trap '' TSTP; exec "$REAL" "$@""#),
         look: ctrl_z_and_fg,
+    },
+    Check {
+        id: "hangup",
+        proves: "When its terminal is closed, it ends, though the kernel tells only the session's leader.",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(r#"exec env --ignore-signal=HUP "$REAL" "$@""#),
+        look: hangup,
     },
 ];
 
@@ -91,4 +102,20 @@ fn ctrl_z_and_fg(runner: &Runner) -> Result<()> {
     })?;
     terminal.keys("echo code=$?.\n")?;
     terminal.wait_for("code=130.").context("after fg and ^C")
+}
+
+fn hangup(runner: &Runner) -> Result<()> {
+    let pty = openpty(None, None).context("openpty")?;
+    // Ours alone, or it would not be closed when we close it.
+    fcntl(&pty.master, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).context("fcntl")?;
+    let stdio = || pty.slave.try_clone().map(Stdio::from);
+    let container = runner.command(["sleep", "77"]);
+    let mut leader = Command::new("setsid");
+    leader.args(["--ctty", "--wait"]).arg(container.get_program()).args(container.get_args());
+    let mut leader = leader.stdin(stdio()?).stdout(stdio()?).stderr(stdio()?).spawn()?;
+    let sleeping = || processes().iter().any(|process| process.command == "sleep 77");
+    eventually(|| sleeping().then_some(()).context("the command does not start"))?;
+    drop(pty);
+    eventually(|| (!sleeping()).then_some(()).context("it lives on without its terminal"))?;
+    leader.wait().context("wait for setsid").map(drop)
 }
