@@ -1,7 +1,6 @@
 //! Step 5: run a command that has its own hostname, process ids and filesystem, and its limits.
 //!
-//! Namespaces decide what a process can see, control groups what it can use: how many processes,
-//! how much memory, how much of the CPU. The layer is in `cgroup.rs`; this file calls it thrice.
+//! Namespaces decide what a process can see, cgroups what it can use: how much, is in `cgroup.rs`.
 
 #![forbid(unsafe_code)]
 #[cfg(not(target_os = "linux"))]
@@ -89,6 +88,9 @@ fn run(container: &Container) -> Result<ExitCode> {
         sethostname(name).with_context(|| format!("sethostname {name:?}"))?;
     }
     close_inherited()?;
+    let status = fs::read_to_string("/proc/self/status").context("read /proc/self/status")?;
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:\t")).unwrap_or("0");
+    anyhow::ensure!(u64::from_str_radix(ignored, 16)? >> 16 & 1 == 0, "our caller ignores SIGCHLD");
     // From here on signals wait, until PID 1 can hear them and closes the pipe (3 and 4).
     signals().thread_block().context("block signals")?;
     let (ready, told) = pipe().context("pipe")?;

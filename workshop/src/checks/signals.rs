@@ -37,6 +37,14 @@ pub(super) const CHECKS: &[Check] = &[
         look: ignored_stays_ignored,
     },
     Check {
+        id: "bears-an-ignored-sigchld",
+        proves: "A caller that ignores SIGCHLD gets the exit code, or a refusal (125); it never hangs.",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(r#""$REAL" "$@"; exec sleep 77"#),
+        look: bears_an_ignored_sigchld,
+    },
+    Check {
         id: "dies-of-a-closed-pipe",
         proves: "A command that writes to a closed pipe dies of SIGPIPE: 141.",
         from: 1,
@@ -93,6 +101,18 @@ fn ignored_stays_ignored(runner: &Runner) -> Result<()> {
     let wanted = 1 << (SIGHUP as i32 - 1) | 1 << (SIGUSR1 as i32 - 1);
     let ignored = mask(&mut caller)?;
     ensure!(ignored & wanted == wanted, "the caller ignores {wanted:#x}, the command {ignored:#x}");
+    Ok(())
+}
+
+fn bears_an_ignored_sigchld(runner: &Runner) -> Result<()> {
+    let command = runner.command(["sh", "-c", "exit 7"]);
+    let mut caller = Command::new("env");
+    caller.arg("--ignore-signal=CHLD").arg(command.get_program()).args(command.get_args());
+    let mut caller = caller.stdin(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let ended = eventually(|| caller.try_wait()?.context("it hangs"));
+    caller.kill()?;
+    let code = code(ended?);
+    ensure!(code == 7 || code == 125, "exit code {code}");
     Ok(())
 }
 
