@@ -125,17 +125,18 @@ fn no_inherited_descriptors(runner: &Runner) -> Result<()> {
     caller.args(["-c", r#"exec "$@" 7</ 9</proc"#, "sh"]).stdin(Stdio::null());
     caller.arg(command.get_program()).args(command.get_args()).stderr(Stdio::null());
     let mut caller = caller.spawn()?;
-    let inside = eventually(|| {
+    let closed = eventually(|| {
         let inside = descendants(caller.id() as i32);
         let started = inside.iter().any(|process| process.command == "sleep 77");
-        started.then_some(inside).context("the command does not start")
-    })?;
-    // The last may be still about to become `sleep`; what it has open, it has of its parent.
-    let open: Vec<_> = inside.iter().flat_map(|process| descriptors(process.pid)).collect();
+        ensure!(started, "the command does not start");
+        // PID 1 may still be about to close what it told the runner by.
+        let open: Vec<_> = inside.iter().flat_map(|process| descriptors(process.pid)).collect();
+        ensure!(open.is_empty(), "open inside: {open:?}");
+        Ok(())
+    });
     caller.kill()?;
     caller.wait()?;
-    ensure!(open.is_empty(), "open inside: {open:?}");
-    Ok(())
+    closed
 }
 
 /// What a process has open above standard error, the kernel's nameless objects left out.
