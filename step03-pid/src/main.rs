@@ -12,7 +12,6 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::RawFd;
 use std::os::unix::{ffi::OsStrExt, process::ExitStatusExt};
 use std::process::{Child, Command, ExitCode};
 
@@ -110,7 +109,7 @@ fn child(container: &Container) -> Result<ExitCode> {
 /// host's is a way out (CVE-2024-21626).
 fn close_inherited() -> Result<()> {
     let open = fs::read_dir("/proc/self/fd").context("read /proc/self/fd")?;
-    let fds = open.filter_map(|fd| fd.ok()?.file_name().to_str()?.parse::<RawFd>().ok());
+    let fds = open.filter_map(|fd| fd.ok()?.file_name().to_str()?.parse::<i32>().ok());
     for fd in fds.filter(|&fd| fd > 2).collect::<Vec<_>>() {
         let _ = close(fd); // EBADF: the listing's own
     }

@@ -11,7 +11,6 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::RawFd;
 use std::os::unix::{ffi::OsStrExt, process::ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode};
@@ -154,11 +153,12 @@ fn mount_the_usual() -> Result<()> {
     for (name, target) in ["fd", "stdin", "stdout", "stderr", "ptmx"].iter().zip(targets) {
         std::os::unix::fs::symlink(target, format!("dev/{name}")).context("symlink in /dev")?;
     }
-    // A user namespace may not have a sysfs of its own: there the host's has to do.
+    // A user namespace may have no sysfs of its own: the host's has to do, less its cgroups.
     let inert = inert | MsFlags::MS_RDONLY;
     mount_on("/sys", "sysfs", "sysfs", inert, "").or_else(|_| {
         mount_on("/sys", "../sys", "", MsFlags::MS_BIND | MsFlags::MS_REC, "")?;
-        mount_on("/sys", "", "", MsFlags::MS_BIND | MsFlags::MS_REMOUNT | inert, "")
+        mount_on("/sys", "", "", MsFlags::MS_BIND | MsFlags::MS_REMOUNT | inert, "")?;
+        mount_on("/sys/fs", "tmpfs", "tmpfs", inert, "")
     })
 }
 
@@ -174,7 +174,7 @@ fn mount_on(target: &str, source: &str, fstype: &str, flags: MsFlags, options: &
 /// host's is a way out (CVE-2024-21626).
 fn close_inherited() -> Result<()> {
     let open = fs::read_dir("/proc/self/fd").context("read /proc/self/fd")?;
-    let fds = open.filter_map(|fd| fd.ok()?.file_name().to_str()?.parse::<RawFd>().ok());
+    let fds = open.filter_map(|fd| fd.ok()?.file_name().to_str()?.parse::<i32>().ok());
     for fd in fds.filter(|&fd| fd > 2).collect::<Vec<_>>() {
         let _ = close(fd); // EBADF: the listing's own
     }

@@ -12,7 +12,6 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::RawFd;
 use std::os::unix::{ffi::OsStrExt, process::ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode};
@@ -28,6 +27,8 @@ use nix::sys::signal::{SIGCONT, SIGHUP, SIGKILL, SIGTSTP, SIGTTIN, SIGTTOU, SigS
 use nix::sys::signalfd::SignalFd;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Pid, chdir, close, pipe, pivot_root, sethostname};
+
+const HINT: &str = "try sudo, vagrant up or systemd-run --user --scope -p Delegate=yes unshare -Ur";
 
 #[derive(Parser)]
 #[command(version)]
@@ -73,9 +74,7 @@ fn main() -> ExitCode {
         }
     };
     result.unwrap_or_else(|error| match error.downcast_ref() {
-        Some(Errno::EPERM | Errno::EACCES) => {
-            fail(125, &format!("{error:#}: try sudo or vagrant up"))
-        }
+        Some(Errno::EPERM | Errno::EACCES) => fail(125, &format!("{error:#}: {HINT}")),
         _ => fail(125, &format!("{error:#}")),
     })
 }
@@ -165,11 +164,12 @@ fn mount_the_usual() -> Result<()> {
     for (name, target) in ["fd", "stdin", "stdout", "stderr", "ptmx"].iter().zip(targets) {
         std::os::unix::fs::symlink(target, format!("dev/{name}")).context("symlink in /dev")?;
     }
-    // A user namespace may not have a sysfs of its own: there the host's has to do.
+    // A user namespace may have no sysfs of its own: the host's has to do, less its cgroups.
     let inert = inert | MsFlags::MS_RDONLY;
     mount_on("/sys", "sysfs", "sysfs", inert, "").or_else(|_| {
         mount_on("/sys", "../sys", "", MsFlags::MS_BIND | MsFlags::MS_REC, "")?;
-        mount_on("/sys", "", "", MsFlags::MS_BIND | MsFlags::MS_REMOUNT | inert, "")
+        mount_on("/sys", "", "", MsFlags::MS_BIND | MsFlags::MS_REMOUNT | inert, "")?;
+        mount_on("/sys/fs", "tmpfs", "tmpfs", inert, "")
     })
 }
 
@@ -185,7 +185,7 @@ fn mount_on(target: &str, source: &str, fstype: &str, flags: MsFlags, options: &
 /// host's is a way out (CVE-2024-21626).
 fn close_inherited() -> Result<()> {
     let open = fs::read_dir("/proc/self/fd").context("read /proc/self/fd")?;
-    let fds = open.filter_map(|fd| fd.ok()?.file_name().to_str()?.parse::<RawFd>().ok());
+    let fds = open.filter_map(|fd| fd.ok()?.file_name().to_str()?.parse::<i32>().ok());
     for fd in fds.filter(|&fd| fd > 2).collect::<Vec<_>>() {
         let _ = close(fd); // EBADF: the listing's own
     }

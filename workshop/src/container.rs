@@ -16,7 +16,7 @@ use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::host::{Process, descendants, eventually};
+use crate::host::{Process, descendants, eventually, processes, slowness};
 
 /// A program that is started as `PROGRAM run [OPTIONS] COMMAND [ARGS]...`.
 pub struct Runner {
@@ -74,6 +74,19 @@ impl Runner {
         Ok(runner)
     }
 
+    /// A copy of its root filesystem, for one check alone; without what is in /tmp: that is of other
+    /// checks.
+    pub fn own_rootfs(&self) -> Result<PathBuf> {
+        let copy = self.place.path().join("rootfs");
+        let script = r#"mkdir -p "$1/tmp"; for name in *; do
+            [ "$name" = tmp ] || cp -a "$name" "$1"; done"#;
+        if let Some(rootfs) = &self.rootfs {
+            let mut shell = Command::new("sh");
+            end(shell.args(["-ec", script, "sh"]).arg(&copy).current_dir(rootfs))?.expect(0)?;
+        }
+        Ok(copy)
+    }
+
     /// The check's directory as the container will see it, if that is another one.
     fn inside(&self) -> Option<PathBuf> {
         let place = self.place.path().strip_prefix("/").ok()?;
@@ -124,6 +137,28 @@ impl Runner {
             said.push(byte[0]);
         }
         Ok(Running { child })
+    }
+
+    /// Moments of a run of `sleep 777` at which a kill or a signal may come, evenly spread from its
+    /// start to as long again after its command was there.
+    pub fn moments(&self, count: u32) -> Result<impl Iterator<Item = Duration> + use<>> {
+        let started = Instant::now();
+        let mut child = self.sleeping()?;
+        let there = eventually(|| {
+            let there = processes().iter().any(|process| process.command == "sleep 777");
+            ensure!(there, "it does not start its command");
+            Ok(started.elapsed())
+        });
+        child.kill()?;
+        child.wait()?;
+        let (twice, count) = (2 * there?, count / slowness());
+        Ok((0..count).map(move |i| twice * i / count))
+    }
+
+    /// Starts `sleep 777` in a container.
+    pub fn sleeping(&self) -> Result<Child> {
+        let mut command = self.command(["sleep", "777"]);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("start it")
     }
 
     /// A shell on a terminal of its own, at which the container can be run by hand.
@@ -214,15 +249,14 @@ impl Terminal {
 
     /// Waits until the terminal shows a text, after what was waited for last; ten seconds at most.
     pub fn wait_for(&mut self, text: &str) -> Result<()> {
-        let end = Instant::now() + Duration::from_secs(10);
-        loop {
-            if let Some(at) = self.screen.find(text) {
-                self.screen.drain(..at + text.len());
-                return Ok(());
-            }
-            ensure!(Instant::now() < end, "no {text:?} on the terminal, but {:?}", self.screen);
+        eventually(|| {
             self.read()?;
-        }
+            let at = self.screen.find(text);
+            let at =
+                at.with_context(|| format!("no {text:?} on the terminal, but {:?}", self.screen))?;
+            self.screen.drain(..at + text.len());
+            Ok(())
+        })
     }
 
     /// What the terminal shows, after what was waited for last, within some time.

@@ -20,6 +20,15 @@ const CGROUPS: &str = "WORKSHOP_CGROUPS";
 /// What is asked of the host's shell: sharing every mount, as systemd does, and staying PID 1.
 const INIT: &str = r#"mount --make-rshared / && "$@"; exit $?"#;
 
+/// Set to the version of its cgroups, v1 or v2, in `cargo workshop vm`.
+pub const VM: &str = "WORKSHOP_VM";
+
+/// How much slower this machine is: QEMU emulates our VM, instruction by instruction. So in it we
+/// are more patient, and repeat less.
+pub fn slowness() -> u32 {
+    if env::var_os(VM).is_some() { 3 } else { 1 }
+}
+
 /// Runs a program on a throw-away host. A hang ends it, and everything on the host, after a minute.
 pub fn run(privilege: Privilege, program: &Path, envs: &[(&str, &OsStr)]) -> Result<Output> {
     let sandbox = Sandbox::create(privilege)?;
@@ -39,7 +48,7 @@ pub fn run(privilege: Privilege, program: &Path, envs: &[(&str, &OsStr)]) -> Res
     let pid = nix::unistd::Pid::from_raw(host.id() as i32);
     let (done, watch) = std::sync::mpsc::channel::<()>();
     let watchdog = thread::spawn(move || {
-        let hung = watch.recv_timeout(Duration::from_secs(60));
+        let hung = watch.recv_timeout(Duration::from_secs(60) * slowness());
         if hung == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
             let _ = nix::sys::signal::kill(pid, nix::sys::signal::SIGKILL);
             return true;
@@ -49,7 +58,7 @@ pub fn run(privilege: Privilege, program: &Path, envs: &[(&str, &OsStr)]) -> Res
     let output = host.wait_with_output().context("wait for the host")?;
     drop(done);
     let hung = watchdog.join().is_ok_and(|hung| hung);
-    ensure!(!hung, "hung: ended after a minute. {}", String::from_utf8_lossy(&output.stderr));
+    ensure!(!hung, "hung, so it was ended. {}", String::from_utf8_lossy(&output.stderr));
     Ok(output)
 }
 
@@ -275,7 +284,7 @@ pub fn descendants(pid: i32) -> Vec<Process> {
 
 /// Tries until it succeeds, for ten seconds at most; then the last failure stands.
 pub fn eventually<T>(mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + Duration::from_secs(10) * slowness();
     loop {
         match attempt() {
             Err(_) if Instant::now() < end => thread::sleep(Duration::from_millis(5)),

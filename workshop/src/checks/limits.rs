@@ -1,12 +1,13 @@
 //! Limits: how many processes, how much memory and CPU the container may use.
 
 use std::fs;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal::SIGTERM;
 
 use super::{Check, Fails};
-use crate::container::Runner;
+use crate::container::{Runner, end};
 use crate::host::{cgroups, eventually};
 
 pub(super) const CHECKS: &[Check] = &[
@@ -73,6 +74,14 @@ pub(super) const CHECKS: &[Check] = &[
         free: &[],
         fails: Fails::Step(4),
         look: init_is_limited_too,
+    },
+    Check {
+        id: "no-silent-absence",
+        proves: "Where cgroups are read-only, or not there, it says so (125) and starts nothing.",
+        from: 5,
+        free: &[],
+        fails: Fails::Step(4),
+        look: no_silent_absence,
     },
     Check {
         id: "own-cgroup-namespace",
@@ -180,7 +189,7 @@ fn refuses_zero(runner: &Runner) -> Result<()> {
 }
 
 fn init_is_limited_too(runner: &Runner) -> Result<()> {
-    let running = runner.start(&[], "echo ready; sleep 77 & wait")?;
+    let running = runner.start(&[], "echo ready; sleep 777 & wait")?;
     let inside: Vec<_> =
         running.processes().iter().map(|process| process.pid.to_string()).collect();
     let dirs = cgroups();
@@ -199,5 +208,17 @@ fn own_cgroup_namespace(runner: &Runner) -> Result<()> {
     ensure!(ours.lines().any(|line| !line.ends_with(":/")), "the host's is `/` already: {ours}");
     let said = runner.run(["cat", "/proc/self/cgroup"])?.expect(0)?.text();
     ensure!(said.lines().all(|line| line.ends_with(":/")), "it sees {said}");
+    Ok(())
+}
+
+fn no_silent_absence(runner: &Runner) -> Result<()> {
+    let (read_only, gone) = ("mount -o remount,bind,ro", "umount --lazy");
+    for (command, why) in [(read_only, "Read-only file system"), (gone, "no cgroups for")] {
+        let script = r#"while read -r _ dir type _; do
+            case $type in cgroup*) $0 "$dir" || exit;; esac; done < /proc/mounts"#;
+        end(Command::new("sh").args(["-c", script, command]))?.expect(0).context(command)?;
+        let said = runner.run(["--memory", "64m", "echo", "started"])?.expect(125)?;
+        ensure!(said.stderr.contains(why) && said.text().is_empty(), "it says {:?}", said.stderr);
+    }
     Ok(())
 }

@@ -7,6 +7,7 @@ mod filesystem;
 mod limits;
 mod processes;
 mod remains;
+mod rootless;
 mod signals;
 mod terminal;
 
@@ -79,7 +80,7 @@ impl Check {
 
     /// Whether a user namespace will not do for checking a step.
     pub fn needs_root(&self, step: usize) -> bool {
-        step == 5 || self.from == 5 || self.id == "without-privilege"
+        step == 5 || self.from == 5 || ["without-privilege", "no-cgroups-inside"].contains(&self.id)
     }
 
     /// Checks a program on a throw-away host. `rootfs` is for those that have come to step 4. With
@@ -142,6 +143,7 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         processes::CHECKS,
         filesystem::CHECKS,
         limits::CHECKS,
+        rootless::CHECKS,
         remains::CHECKS,
     ];
     parts.into_iter().flatten()

@@ -72,7 +72,7 @@ fn pid_1(runner: &Runner) -> Result<()> {
 
 fn reaps_orphans(runner: &Runner) -> Result<()> {
     // One orphan dies of a real-time signal, which not every wait understands.
-    let script = "(sleep 0.2 &); (sh -c 'sleep 0.2; kill -40 $$' &); echo ready; exec sleep 77";
+    let script = "(sleep 0.2 &); (sh -c 'sleep 0.2; kill -40 $$' &); echo ready; exec sleep 777";
     let running = runner.start(&[], script)?;
     sleep(Duration::from_secs(1));
     eventually(|| {
@@ -85,7 +85,7 @@ fn reaps_orphans(runner: &Runner) -> Result<()> {
 
 fn ends_with_its_command(runner: &Runner) -> Result<()> {
     let before = State::now()?;
-    let running = runner.start(&[], "sleep 77 >/dev/null 2>&1 & echo ready; exit 3")?;
+    let running = runner.start(&[], "sleep 777 >/dev/null 2>&1 & echo ready; exit 3")?;
     let code = running.wait()?;
     ensure!(code == 3, "exit code {code} instead of 3");
     before.processes_restored()
@@ -93,9 +93,9 @@ fn ends_with_its_command(runner: &Runner) -> Result<()> {
 
 fn killed_runner_leaves_nobody(runner: &Runner) -> Result<()> {
     let before = State::now()?;
-    let running = runner.start(&[], "sleep 77 & echo ready; wait")?;
+    let running = runner.start(&[], "sleep 777 & echo ready; wait")?;
     eventually(|| {
-        let sleeps = running.processes().iter().any(|process| process.command == "sleep 77");
+        let sleeps = running.processes().iter().any(|process| process.command == "sleep 777");
         ensure!(sleeps, "the command is not to be seen below the runner");
         Ok(())
     })?;
@@ -107,11 +107,10 @@ fn killed_runner_leaves_nobody(runner: &Runner) -> Result<()> {
 fn killed_early_leaves_nobody(runner: &Runner) -> Result<()> {
     let before = State::now()?;
     let mut seen = false;
-    for i in 0..100 {
-        let mut command = runner.command(["sleep", "77"]);
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        sleep(Duration::from_micros(100 * i));
-        seen |= processes().iter().any(|process| process.command == "sleep 77");
+    for moment in runner.moments(100)? {
+        let mut child = runner.sleeping()?;
+        sleep(moment);
+        seen |= processes().iter().any(|process| process.command == "sleep 777");
         child.kill()?;
         child.wait()?;
     }
@@ -120,14 +119,14 @@ fn killed_early_leaves_nobody(runner: &Runner) -> Result<()> {
 }
 
 fn no_inherited_descriptors(runner: &Runner) -> Result<()> {
-    let command = runner.command(["sh", "-c", "sleep 77 & wait"]);
+    let command = runner.command(["sh", "-c", "sleep 777 & wait"]);
     let mut caller = Command::new("sh");
     caller.args(["-c", r#"exec "$@" 7</ 9</proc"#, "sh"]).stdin(Stdio::null());
     caller.arg(command.get_program()).args(command.get_args()).stderr(Stdio::null());
     let mut caller = caller.spawn()?;
     let closed = eventually(|| {
         let inside = descendants(caller.id() as i32);
-        let started = inside.iter().any(|process| process.command == "sleep 77");
+        let started = inside.iter().any(|process| process.command == "sleep 777");
         ensure!(started, "the command does not start");
         // PID 1 may still be about to close what it told the runner by.
         let open: Vec<_> = inside.iter().flat_map(|process| descriptors(process.pid)).collect();

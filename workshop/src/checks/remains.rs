@@ -19,7 +19,7 @@ pub(super) const CHECKS: &[Check] = &[
                  host's name, mounts, processes and cgroups are as before.",
         from: 1,
         free: &[],
-        fails: Fails::Saboteur(r#""$REAL" "$@"; code=$?; sleep 77 >&- 2>&- & exit $code"#),
+        fails: Fails::Saboteur(r#""$REAL" "$@"; code=$?; sleep 777 >&- 2>&- & exit $code"#),
         look: leaves_nothing,
     },
     Check {
@@ -99,7 +99,7 @@ fn has_a_cgroup_while_it_runs(runner: &Runner) -> Result<()> {
 }
 
 fn next_run_cleans_up(runner: &Runner) -> Result<()> {
-    let running = runner.start(&["--memory", "64m"], "echo ready; sleep 77")?;
+    let running = runner.start(&["--memory", "64m"], "echo ready; sleep 777")?;
     running.signal(SIGKILL)?;
     running.wait()?;
     ensure!(!cgroups().is_empty(), "the killed run had none");

@@ -41,7 +41,7 @@ pub(super) const CHECKS: &[Check] = &[
         proves: "A caller that ignores SIGCHLD gets the exit code, or a refusal (125); it never hangs.",
         from: 1,
         free: &[],
-        fails: Fails::Saboteur(r#""$REAL" "$@"; exec sleep 77"#),
+        fails: Fails::Saboteur(r#""$REAL" "$@"; exec sleep 777"#),
         look: bears_an_ignored_sigchld,
     },
     Check {
@@ -65,7 +65,7 @@ pub(super) const CHECKS: &[Check] = &[
         proves: "TERM ends it whenever it comes, at start-up too.",
         from: 1,
         free: &[],
-        fails: Fails::Saboteur(r#"trap '' TERM; sleep 0.02; trap - TERM; exec "$REAL" "$@""#),
+        fails: Fails::Saboteur(r#"trap '' TERM; sleep 0.2; trap - TERM; exec "$REAL" "$@""#),
         look: loses_no_early_signal,
     },
 ];
@@ -139,13 +139,12 @@ fn passes_signals_on(runner: &Runner) -> Result<()> {
 }
 
 fn loses_no_early_signal(runner: &Runner) -> Result<()> {
-    (0..40).try_for_each(|i| ended_by(runner, SIGTERM, Duration::from_micros(200 * i)))
+    runner.moments(50)?.try_for_each(|moment| ended_by(runner, SIGTERM, moment))
 }
 
 /// Starts a container, and after some time ends it by a signal, of which it must die.
 fn ended_by(runner: &Runner, signal: Signal, after: Duration) -> Result<()> {
-    let mut command = runner.command(["sleep", "77"]);
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let mut child = runner.sleeping()?;
     sleep(after);
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), signal)?;
     let ended = eventually(|| child.try_wait()?.context("still there"));

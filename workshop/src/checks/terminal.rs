@@ -86,17 +86,17 @@ fn ctrl_c_and_the_shell(runner: &Runner) -> Result<()> {
 
 fn ctrl_z_and_fg(runner: &Runner) -> Result<()> {
     let mut terminal = runner.terminal()?;
-    terminal.keys(&format!("{} sleep 77\n", terminal.run))?;
-    terminal.wait_for_state("sleep 77", 'S')?;
+    terminal.keys(&format!("{} sleep 777\n", terminal.run))?;
+    terminal.wait_for_state("sleep 777", 'S')?;
     terminal.keys("\x1a")?;
-    let command = terminal.wait_for_state("sleep 77", 'T').context("after ^Z")?;
+    let command = terminal.wait_for_state("sleep 777", 'T').context("after ^Z")?;
     terminal.keys("echo prompt $((1 + 1))\n")?;
     terminal.wait_for("prompt 2").context("after ^Z")?;
     terminal.keys("fg\n")?;
-    let again = terminal.wait_for_state("sleep 77", 'S').context("after fg")?;
+    let again = terminal.wait_for_state("sleep 777", 'S').context("after fg")?;
     ensure!(again.pid == command.pid, "fg goes on with another process");
     terminal.keys("\x03")?;
-    eventually(|| match terminal.wait_for_state("sleep 77", 'S') {
+    eventually(|| match terminal.wait_for_state("sleep 777", 'S') {
         Ok(_) => bail!("^C after fg did not end it"),
         Err(_) => Ok(()),
     })?;
@@ -109,11 +109,11 @@ fn hangup(runner: &Runner) -> Result<()> {
     // Ours alone, or it would not be closed when we close it.
     fcntl(&pty.master, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).context("fcntl")?;
     let stdio = || pty.slave.try_clone().map(Stdio::from);
-    let container = runner.command(["sleep", "77"]);
+    let container = runner.command(["sleep", "777"]);
     let mut leader = Command::new("setsid");
     leader.args(["--ctty", "--wait"]).arg(container.get_program()).args(container.get_args());
     let mut leader = leader.stdin(stdio()?).stdout(stdio()?).stderr(stdio()?).spawn()?;
-    let sleeping = || processes().iter().any(|process| process.command == "sleep 77");
+    let sleeping = || processes().iter().any(|process| process.command == "sleep 777");
     eventually(|| sleeping().then_some(()).context("the command does not start"))?;
     drop(pty);
     eventually(|| (!sleeping()).then_some(()).context("it lives on without its terminal"))?;
