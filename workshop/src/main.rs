@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod rootfs;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -18,17 +19,16 @@ struct Cli {
 #[derive(Subcommand)]
 enum Tool {
     Rootfs(rootfs::Args),
+    Vm(vm::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().tool {
-        Tool::Rootfs(args) => rootfs::run(&args),
+        Tool::Rootfs(args) => rootfs::run(&args).map(|()| ExitCode::SUCCESS),
+        Tool::Vm(args) => vm::run(&args),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("workshop: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    result.unwrap_or_else(|error| {
+        eprintln!("workshop: {error:#}");
+        ExitCode::FAILURE
+    })
 }

@@ -1,0 +1,79 @@
+# What the VM does (see vm.rs). As PID 1: lays the machine out as systemd does, runs the tests, says
+# how they ended, and turns it off.
+set -eu
+. /etc/settings
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=${TERM:-linux}
+/bin/busybox mkdir -p /sbin /proc /sys /dev /tmp /root /run /mnt /usr/sbin
+/bin/busybox --install -s /bin 2>/dev/null
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+mkdir -p /dev/pts /dev/shm
+mount -t devpts -o ptmxmode=666,mode=620 devpts /dev/pts
+mount -t tmpfs tmpfs /dev/shm
+mount -t tmpfs -o mode=1777 tmpfs /tmp
+[ -e /dev/fd ] || ln -s /proc/self/fd /dev/fd
+mount --make-rshared /
+hostname vm
+echo vm: booted
+
+# As after a login: a session, with the user's own systemd beside it. In version 2 that is delegated
+# to the user, and has started something; cpu is not (systemd enables what is asked for).
+slice=user.slice/user-1000.slice
+session=$slice/session-1.scope
+service=$slice/user@1000.service
+delegated=$service/app.slice/run-1.scope
+if [ "$cgroups" = v2 ]; then
+    mount -t cgroup2 -o nsdelegate,memory_recursiveprot cgroup2 /sys/fs/cgroup
+    cd /sys/fs/cgroup
+    mkdir -p init.scope system.slice "$session" "$delegated"
+    echo 1 > init.scope/cgroup.procs
+    echo +cpu +memory +pids > cgroup.subtree_control
+    for dir in user.slice "$slice" "$service" "$service/app.slice"; do
+        echo +memory +pids > "$dir/cgroup.subtree_control"
+    done
+    for dir in "$service" "$service/app.slice" "$delegated"; do
+        chown 1000:1000 "$dir" "$dir/cgroup.procs" "$dir/cgroup.threads" "$dir/cgroup.subtree_control"
+    done
+else
+    mount -t tmpfs -o mode=755 tmpfs /sys/fs/cgroup
+    cd /sys/fs/cgroup
+    for tree in none,name=systemd cpu,cpuacct memory pids; do
+        dir=${tree#*=}
+        mkdir "$dir"
+        mount -t cgroup -o "$tree" cgroup "$dir"
+        mkdir -p "$dir/init.scope" "$dir/$session"
+        echo 1 > "$dir/init.scope/cgroup.procs"
+    done
+fi
+
+# Becomes a program, as that user, in the session.
+become() {
+    for procs in $(find /sys/fs/cgroup -path "*/$session/cgroup.procs"); do
+        sh -c "echo \$PPID > $procs"
+    done
+    user=$1
+    shift
+    exec setpriv --reuid "$user" --regid "$user" --clear-groups "$@"
+}
+
+cd "$workspace"
+export INSTA_WORKSPACE_ROOT="$workspace" CI=1 WORKSHOP_VM="$cgroups" PATH="$steps:$PATH"
+if [ "$shell" = true ]; then
+    (become 0 setsid --ctty sh -il < /dev/console > /dev/console 2>&1) || :
+    poweroff -f
+fi
+# Both users write to it.
+chown -R 1000:1000 "$workspace"
+status=0
+# A user has no cgroups in version 1, and all else is as in version 2.
+[ "$cgroups" = v1 ] && users=0 || users="1000 0"
+for user in $users; do
+    [ "$user" = 0 ] && export NO_TEST_IGNORED=1
+    for test in $tests; do
+        printf '\n== %s as uid %s\n' "${test##*/}" "$user"
+        (become "$user" "$test" $filter) || status=1
+    done
+done
+echo "vm: exit $status"
+poweroff -f
