@@ -25,7 +25,7 @@ const ENDED: &str = "vm: exit ";
 #[derive(clap::Args)]
 pub struct Args {
     /// The version of its cgroups
-    #[arg(long, value_enum, default_value = "v2")]
+    #[arg(long, value_name = "VERSION", value_enum, default_value = "v2")]
     cgroups: Cgroups,
     /// The kernel, such as /boot/vmlinuz [default: the distribution's for clouds, downloaded]
     #[arg(long, value_name = "FILE")]
@@ -78,10 +78,10 @@ impl Machine {
 
 /// Boots it, shows what it says, and returns its exit code.
 pub fn run(args: &Args) -> Result<ExitCode> {
+    ensure!(!args.shell || std::io::stdin().is_terminal(), "--shell wants a terminal");
     let machine = Machine::ours()?;
-    let version = Command::new(machine.qemu).arg("--version").stdout(Stdio::null()).status();
-    let install = || format!("{}: sudo apt-get install {}", machine.qemu, machine.package);
-    ensure!(version.with_context(install)?.success(), "{} --version fails", machine.qemu);
+    output(Command::new(machine.qemu).arg("--version"))
+        .with_context(|| format!("no QEMU (sudo apt-get install {} brings it)", machine.package))?;
 
     let cache = fs::canonicalize(WORKSPACE)?.join("target/vm");
     fs::create_dir_all(&cache).with_context(|| format!("mkdir {}", cache.display()))?;
@@ -99,16 +99,17 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     };
     let image = image::make(&cache, &settings)?;
 
-    let mut qemu = Command::new(machine.qemu);
+    // It ends with us, whatever ends us.
+    let mut qemu = Command::new("setpriv");
+    qemu.args(["--pdeathsig", "KILL", machine.qemu]);
     // No KVM: it is not everywhere, and a boot takes seconds without.
     qemu.args(machine.options).args(["-accel", "tcg,thread=multi", "-smp", "2", "-m", "2048"]);
     qemu.args(["-nographic", "-no-reboot", "-nic", "none", "-kernel"]).arg(kernel);
     let append = format!("console={} quiet loglevel=0 panic=-1", machine.console);
-    qemu.arg("-initrd").arg(image).args(["-append", &append]);
+    qemu.arg("-initrd").arg(image.path()).args(["-append", &append]);
     if args.shell {
-        ensure!(std::io::stdin().is_terminal(), "--shell wants a terminal");
         let ended = qemu.status().context("start QEMU")?;
-        ensure!(ended.success(), "QEMU failed");
+        ensure!(ended.success(), "QEMU failed: {ended}");
         return Ok(ExitCode::SUCCESS);
     }
     watch(qemu)

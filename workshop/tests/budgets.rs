@@ -74,3 +74,16 @@ fn steps_have_no_unsafe_code() {
         assert!(read(step, "main.rs").contains("#![forbid(unsafe_code)]"), "{step}");
     }
 }
+
+/// They are tried on some architectures, and must run on all.
+#[test]
+fn no_step_depends_on_an_architecture() {
+    for step in STEPS {
+        for file in fs::read_dir(source(step, "")).expect("a src folder").flatten() {
+            let text = fs::read_to_string(file.path()).expect("a source file");
+            let word = ["target_arch", "target_pointer_width", "env::consts", "x86", "aarch64"];
+            let found = word.into_iter().find(|word| text.contains(word));
+            assert_eq!(found, None, "in {}", file.path().display());
+        }
+    }
+}

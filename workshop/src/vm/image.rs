@@ -11,6 +11,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use cpio::newc::{self, ModeFileType};
 use serde_json::Value;
+use tempfile::NamedTempFile;
 
 use super::{Settings, WORKSPACE, output};
 
@@ -31,13 +32,12 @@ exec bin/busybox chroot . /usr/bin/sh /etc/machine.sh
 
 const USERS: &str = "root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/tmp:/bin/sh\n";
 
-/// Makes the image anew and returns its path.
-pub fn make(cache: &Path, settings: &Settings) -> Result<PathBuf> {
+/// Makes the image, which goes when it is dropped.
+pub fn make(cache: &Path, settings: &Settings) -> Result<NamedTempFile> {
     let workspace = fs::canonicalize(WORKSPACE)?;
     let programs = programs(&workspace)?;
-    let path = cache.join("initramfs");
-    let file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
-    let mut image = Image { archive: BufWriter::new(file), there: BTreeSet::new() };
+    let file = NamedTempFile::new_in(cache)?;
+    let mut image = Image { archive: BufWriter::new(file.reopen()?), there: BTreeSet::new() };
     image.file(Path::new("init"), 0o755, INIT.as_bytes())?;
 
     let busybox = found("busybox").context("busybox: sudo apt-get install busybox-static")?;
@@ -60,7 +60,7 @@ pub fn make(cache: &Path, settings: &Settings) -> Result<PathBuf> {
     image.put("/etc/passwd", 0o644, USERS.as_bytes())?;
     image.put("/etc/settings", 0o644, variables(&workspace, &programs, settings).as_bytes())?;
     image.close()?;
-    Ok(path)
+    Ok(file)
 }
 
 /// The programs of the workspace, by name, and its tests that are for the guest, all built.
@@ -121,7 +121,7 @@ struct Image {
 impl Image {
     /// Puts a program in, without what is in it for debuggers, and the libraries that it needs.
     fn program(&mut self, from: &Path, to: &Path) -> Result<()> {
-        let stripped = tempfile::NamedTempFile::new()?;
+        let stripped = NamedTempFile::new()?;
         let strip = output(Command::new("strip").arg("-o").arg(stripped.path()).arg(from));
         let from = if strip.is_ok() { stripped.path() } else { from };
         self.put(to, 0o755, &fs::read(from).with_context(|| format!("read {}", from.display()))?)?;
