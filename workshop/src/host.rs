@@ -31,6 +31,16 @@ pub fn slowness() -> u32 {
 
 /// Runs a program on a throw-away host. A hang ends it, and everything on the host, after a minute.
 pub fn run(privilege: Privilege, program: &Path, envs: &[(&str, &OsStr)]) -> Result<Output> {
+    run_for(Duration::from_secs(60), privilege, program, envs)
+}
+
+/// Runs a program on a throw-away host, for so long at most.
+pub fn run_for(
+    limit: Duration,
+    privilege: Privilege,
+    program: &Path,
+    envs: &[(&str, &OsStr)],
+) -> Result<Output> {
     let sandbox = Sandbox::create(privilege)?;
     let mut host = Command::new("sh");
     host.args(["-c", r#"for cgroup in $CGROUPS; do echo 0 > $cgroup || exit 1; done; exec "$@""#]);
@@ -48,7 +58,7 @@ pub fn run(privilege: Privilege, program: &Path, envs: &[(&str, &OsStr)]) -> Res
     let pid = nix::unistd::Pid::from_raw(host.id() as i32);
     let (done, watch) = std::sync::mpsc::channel::<()>();
     let watchdog = thread::spawn(move || {
-        let hung = watch.recv_timeout(Duration::from_secs(60) * slowness());
+        let hung = watch.recv_timeout(limit * slowness());
         if hung == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
             let _ = nix::sys::signal::kill(pid, nix::sys::signal::SIGKILL);
             return true;
@@ -266,6 +276,20 @@ fn process(pid: i32) -> Option<Process> {
     let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let command = String::from_utf8_lossy(&command).trim_end_matches('\0').replace('\0', " ");
     Some(Process { pid, parent, state, command })
+}
+
+/// All that the processes of the host have open, in order.
+pub fn open_files() -> Vec<String> {
+    let open = |process: Process| {
+        let fds = fs::read_dir(format!("/proc/{}/fd", process.pid)).into_iter().flatten();
+        let targets = fds.flatten().filter_map(|fd| fs::read_link(fd.path()).ok());
+        // The listing's own is not to be seen.
+        let targets = targets.filter(|target| !target.starts_with("/proc"));
+        targets.map(move |target| format!("{} {}", process.pid, target.display()))
+    };
+    let mut files: Vec<_> = processes().into_iter().flat_map(open).collect();
+    files.sort_unstable();
+    files
 }
 
 /// The descendants of a process, nearest first.

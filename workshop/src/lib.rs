@@ -2,9 +2,11 @@
 //! throw-away host to look at one in.
 #![forbid(unsafe_code)]
 
+pub mod built;
 pub mod checks;
 pub mod container;
 pub mod host;
 pub mod privilege;
+pub mod storm;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod rootfs;
+mod storms;
 mod vm;
 
 use std::process::ExitCode;
@@ -19,12 +20,17 @@ struct Cli {
 #[derive(Subcommand)]
 enum Tool {
     Rootfs(rootfs::Args),
+    Storm(storms::Args),
     Vm(vm::Args),
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = workshop::storm::on_the_host() {
+        return code;
+    }
     let result = match Cli::parse().tool {
         Tool::Rootfs(args) => rootfs::run(&args).map(|()| ExitCode::SUCCESS),
+        Tool::Storm(args) => storms::run(&args),
         Tool::Vm(args) => vm::run(&args),
     };
     result.unwrap_or_else(|error| {

@@ -1,17 +1,16 @@
-//! What the test programs share: the binaries to test, a root filesystem, trials that are ignored
-//! where the privilege is missing, and transcripts.
+//! What the test programs share: trials that are ignored where the privilege is missing, and
+//! transcripts.
 
 use std::env;
 use std::ffi::OsStr;
-use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::LazyLock;
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
 
+pub use crate::built::{program, programs, rootfs};
 use crate::host;
 use crate::privilege::Privilege;
 
@@ -20,42 +19,6 @@ const NONE_IGNORED: &str = "NO_TEST_IGNORED";
 
 /// What we may do.
 pub static PRIVILEGE: LazyLock<Privilege> = LazyLock::new(Privilege::ours);
-
-/// Where the workspace's binaries are. The first to ask has them built; in the VM they are.
-static BINARIES: LazyLock<PathBuf> = LazyLock::new(|| {
-    if env::var_os(host::VM).is_none() {
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--workspace", "--bins", "--manifest-path"])
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"))
-            .status();
-        assert!(built.is_ok_and(|status| status.success()), "cargo build failed");
-    }
-    let test = env::current_exe().expect("the test has a path");
-    test.ancestors().nth(2).expect("tests are in target/PROFILE/deps").to_owned()
-});
-
-/// The root filesystem of all tests: of the busybox at hand, and never the one that is played with.
-static ROOTFS: LazyLock<PathBuf> = LazyLock::new(|| {
-    let rootfs = BINARIES.join("../test-rootfs");
-    let mut workshop = Command::new(program("workshop"));
-    workshop.args(["rootfs", "--from", "busybox", "--output"]).arg(&rootfs);
-    let made = workshop.stdout(Stdio::null()).status();
-    assert!(
-        made.is_ok_and(|status| status.success()),
-        "no root filesystem: install busybox-static"
-    );
-    fs::canonicalize(rootfs).expect("the root filesystem is there")
-});
-
-/// The program of that name, as cargo built it.
-pub fn program(name: &str) -> PathBuf {
-    BINARIES.join(name)
-}
-
-/// The tests' root filesystem.
-pub fn rootfs() -> &'static Path {
-    &ROOTFS
-}
 
 /// A trial that is ignored, with the reason in its name, where the privilege is missing: root, or
 /// (`needs_root` is false) at least a user namespace.
@@ -137,7 +100,7 @@ pub fn transcripts(step: &str, all: &'static [Transcript], assert: fn(&str, &str
 
 /// Plays a transcript on a throw-away host, and returns what was to be seen.
 fn seen(name: &str) -> Result<String> {
-    let mut path = BINARIES.clone().into_os_string();
+    let mut path = programs().as_os_str().to_owned();
     path.push(":");
     path.push(env::var_os("PATH").unwrap_or_default());
     let envs = [

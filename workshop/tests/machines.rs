@@ -26,7 +26,8 @@ fn main() -> ExitCode {
     let vm = env::var(VM).unwrap_or_default();
     let trial = |versions: &str, name: &str, test: fn() -> Result<()>| {
         let fails = |error| Failed::from(format!("{error:#}"));
-        let trial = Trial::test(format!("step05-cgroups::machine::{name}"), move || test().map_err(fails));
+        let trial =
+            Trial::test(format!("step05-cgroups::machine::{name}"), move || test().map_err(fails));
         let here = !vm.is_empty() && versions.contains(&vm) && *PRIVILEGE == Privilege::Root;
         let kind = format!("root in `cargo workshop vm`, {versions}");
         if here { trial } else { trial.with_ignored_flag(true).with_kind(kind) }

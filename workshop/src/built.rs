@@ -1,0 +1,53 @@
+//! What the tests and the tools run: the workspace's programs as cargo builds them, and a root
+//! filesystem for them.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::LazyLock;
+
+use crate::host;
+
+/// Where the workspace's programs are. The first to ask has them built; in the VM they are.
+static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
+    if env::var_os(host::VM).is_none() {
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--workspace", "--bins", "--manifest-path"])
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"))
+            .status();
+        assert!(built.is_ok_and(|status| status.success()), "cargo build failed");
+    }
+    let us = env::current_exe().expect("we have a path");
+    // Programs are in target/PROFILE, tests in target/PROFILE/deps.
+    let dir = us.ancestors().skip(1).find(|dir| !dir.ends_with("deps"));
+    dir.expect("we are in a directory").to_owned()
+});
+
+/// The root filesystem of all tests: of the busybox at hand, and never the one that is played with.
+static ROOTFS: LazyLock<PathBuf> = LazyLock::new(|| {
+    let rootfs = programs().join("../test-rootfs");
+    let mut workshop = Command::new(program("workshop"));
+    workshop.args(["rootfs", "--from", "busybox", "--output"]).arg(&rootfs);
+    let made = workshop.stdout(Stdio::null()).status();
+    assert!(
+        made.is_ok_and(|status| status.success()),
+        "no root filesystem: install busybox-static"
+    );
+    fs::canonicalize(rootfs).expect("the root filesystem is there")
+});
+
+/// The directory of the programs.
+pub fn programs() -> &'static Path {
+    &PROGRAMS
+}
+
+/// The program of that name, as cargo built it.
+pub fn program(name: &str) -> PathBuf {
+    programs().join(name)
+}
+
+/// The tests' root filesystem.
+pub fn rootfs() -> &'static Path {
+    &ROOTFS
+}
