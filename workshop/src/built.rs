@@ -11,14 +11,17 @@ use crate::host;
 
 /// Where the workspace's programs are. The first to ask has them built; in the VM they are.
 static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
-    if env::var_os(host::VM).is_none() {
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--workspace", "--bins", "--manifest-path"])
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"))
-            .status();
-        assert!(built.is_ok_and(|status| status.success()), "cargo build failed");
-    }
     let us = env::current_exe().expect("we have a path");
+    if env::var_os(host::VM).is_none() {
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--workspace", "--bins", "--manifest-path"]);
+        build.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"));
+        if us.ends_with("workshop") {
+            // It would be replaced while it runs.
+            build.args(["--exclude", "workshop"]);
+        }
+        assert!(build.status().is_ok_and(|status| status.success()), "cargo build failed");
+    }
     // Programs are in target/PROFILE, tests in target/PROFILE/deps.
     let dir = us.ancestors().skip(1).find(|dir| !dir.ends_with("deps"));
     dir.expect("we are in a directory").to_owned()
