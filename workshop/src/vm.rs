@@ -9,6 +9,7 @@ mod kernel;
 
 use std::fs;
 use std::io::{BufRead, BufReader, IsTerminal, Write};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
@@ -97,7 +98,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         shell: args.shell,
         filter: args.filter.as_deref().unwrap_or(""),
     };
-    let image = image::make(&cache, &settings)?;
+    let image = image::make(&cache, &settings)?; // open until QEMU ends
 
     // It ends with us, whatever ends us.
     let mut qemu = Command::new("setpriv");
@@ -106,7 +107,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     qemu.args(machine.options).args(["-accel", "tcg,thread=multi", "-smp", "2", "-m", "2048"]);
     qemu.args(["-nographic", "-no-reboot", "-nic", "none", "-kernel"]).arg(kernel);
     let append = format!("console={} quiet loglevel=0 panic=-1", machine.console);
-    qemu.arg("-initrd").arg(image.path()).args(["-append", &append]);
+    let initrd = format!("/proc/{}/fd/{}", std::process::id(), image.as_raw_fd());
+    qemu.args(["-initrd", &initrd]).args(["-append", &append]);
     if args.shell {
         let ended = qemu.status().context("start QEMU")?;
         ensure!(ended.success(), "QEMU failed: {ended}");

@@ -32,12 +32,12 @@ exec bin/busybox chroot . /usr/bin/sh /etc/machine.sh
 
 const USERS: &str = "root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/tmp:/bin/sh\n";
 
-/// Makes the image, which goes when it is dropped.
-pub fn make(cache: &Path, settings: &Settings) -> Result<NamedTempFile> {
+/// Makes the image: a file without a name, so that it goes however we end.
+pub fn make(cache: &Path, settings: &Settings) -> Result<File> {
     let workspace = fs::canonicalize(WORKSPACE)?;
     let programs = programs(&workspace)?;
-    let file = NamedTempFile::new_in(cache)?;
-    let mut image = Image { archive: BufWriter::new(file.reopen()?), there: BTreeSet::new() };
+    let file = tempfile::tempfile_in(cache)?;
+    let mut image = Image { archive: BufWriter::new(file.try_clone()?), there: BTreeSet::new() };
     image.file(Path::new("init"), 0o755, INIT.as_bytes())?;
 
     let busybox = found("busybox").context("busybox: sudo apt-get install busybox-static")?;
