@@ -38,8 +38,8 @@ pub struct Args {
     /// Make it anew where it is there already
     #[arg(long)]
     force: bool,
-    /// Where to make it [default: rootfs in the workspace]
-    #[arg(long, value_name = "DIR")]
+    /// Where to make it [default: where the steps look for it: $ROOTFS, else rootfs in the workspace]
+    #[arg(long, value_name = "DIR", env = "ROOTFS", hide_env = true)]
     output: Option<PathBuf>,
     /// The machine to make it for, x86_64 or aarch64 [default: this one]
     #[arg(long)]
