@@ -7,6 +7,7 @@
 mod image;
 mod kernel;
 
+use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::os::fd::AsRawFd;
@@ -84,7 +85,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     output(Command::new(machine.qemu).arg("--version"))
         .with_context(|| format!("no QEMU (sudo apt-get install {} brings it)", machine.package))?;
 
-    let cache = fs::canonicalize(WORKSPACE)?.join("target/vm");
+    let target = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    let cache = target.unwrap_or_else(|| Path::new(WORKSPACE).join("target")).join("vm");
     fs::create_dir_all(&cache).with_context(|| format!("mkdir {}", cache.display()))?;
     let kernel = match &args.kernel {
         Some(kernel) => kernel.clone(),
