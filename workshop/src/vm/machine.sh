@@ -11,7 +11,7 @@ mount -t devtmpfs dev /dev
 mkdir -p /dev/pts /dev/shm
 mount -t devpts -o ptmxmode=666,mode=620 devpts /dev/pts
 mount -t tmpfs tmpfs /dev/shm
-mount -t tmpfs -o mode=1777 tmpfs /tmp
+chmod 1777 /tmp
 [ -e /dev/fd ] || ln -s /proc/self/fd /dev/fd
 mount --make-rshared /
 hostname vm
@@ -41,7 +41,11 @@ else
     for tree in none,name=systemd cpu,cpuacct memory pids; do
         dir=${tree#*=}
         mkdir "$dir"
-        mount -t cgroup -o "$tree" cgroup "$dir"
+        if ! mount -t cgroup -o "$tree" cgroup "$dir"; then
+            echo "vm: this kernel has no cgroups of version 1 for $dir; --kernel takes another"
+            echo "vm: exit 77"
+            poweroff -f
+        fi
         mkdir -p "$dir/init.scope" "$dir/$session"
         echo 1 > "$dir/init.scope/cgroup.procs"
     done
