@@ -33,7 +33,7 @@ main() {
 
 # A line of progress. If what follows fails, `$2` says what to do about it.
 step() {
-    doing=$1 advice=${2:-}
+    doing=$1 advice=$2
     : >"$log"
     say "$doing"
 }
@@ -98,7 +98,7 @@ docker_too() {
 
 # The login shell starts in the workspace.
 login_shell() {
-    step "the login shell"
+    step "the login shell" "Is the disk full?"
     put "$profile" <<END
 # Written by workshop/provision.sh. The workspace may be a shared folder, which holds no devices,
 # owners, locks or symbolic links: what is made from it is on the VM's own disk.
@@ -112,7 +112,7 @@ END
 build() {
     step "fetching what the workspace depends on" "Is there a network? Then: vagrant provision"
     as_user cargo fetch --locked
-    step "building the steps and the tests (the longest part)"
+    step "building the steps and the tests (the longest part)" "Mend it, then: vagrant provision"
     for package in workshop $(cd "$workspace" && echo step0*); do
         as_user cargo build --locked --package "$package"
     done
@@ -132,7 +132,7 @@ book() {
     fi
     step "mdBook $mdbook" "Is there a network? Then once more: vagrant provision"
     get_mdbook
-    step "the book: $home/book"
+    step "the book: $home/book" "Mend it, then: vagrant provision"
     as_user /opt/mdbook/bin/mdbook build --dest-dir "$home/book" book
     serve
 }
@@ -154,7 +154,7 @@ END
 
 # Serves the book, after every start of the machine.
 serve() {
-    step "the book's server, port $port"
+    step "the book's server, port $port" "Once more: vagrant provision"
     put "$unit" <<END
 [Unit]
 Description=The workshop's book, on port $port
