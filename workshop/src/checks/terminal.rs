@@ -1,4 +1,4 @@
-//! The terminal: ^C, ^Z and fg, pressed for real.
+//! The terminal: ^C, ^\\, ^Z and fg, pressed for real; its size, and its settings.
 
 use std::process::{Command, Stdio};
 use std::thread::sleep;
@@ -8,10 +8,11 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::termios::{LocalFlags, Termios};
 use nix::unistd::Pid;
 
 use super::{Check, Fails};
-use crate::container::Runner;
+use crate::container::{Runner, Terminal};
 use crate::host::{eventually, processes};
 
 pub(super) const CHECKS: &[Check] = &[
@@ -38,6 +39,38 @@ pub(super) const CHECKS: &[Check] = &[
         free: &[],
         fails: Fails::Saboteur(r#"trap '' TSTP; exec "$REAL" "$@""#),
         look: ctrl_z_and_fg,
+    },
+    Check {
+        id: "ctrl-backslash",
+        proves: "^\\ at the terminal ends the command: 131.",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(r#"exec env --ignore-signal=QUIT "$REAL" "$@""#),
+        look: ctrl_backslash,
+    },
+    Check {
+        id: "window-size",
+        proves: "When the window changes its size, the command is told, and sees the new one.",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(r#"exec setsid --wait "$REAL" "$@""#),
+        look: window_size,
+    },
+    Check {
+        id: "full-screen",
+        proves: "Full-screen programs work, and after them and after ^C the terminal is as before.",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(r#""$REAL" "$@"; code=$?; stty -echo; exit $code"#),
+        look: full_screen,
+    },
+    Check {
+        id: "killed-in-full-screen",
+        proves: "`kill -9` of the runner leaves the terminal as `kill -9` of the program alone does.",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(r#""$REAL" "$@"; exit $?"#),
+        look: killed_in_full_screen,
     },
     Check {
         id: "hangup",
@@ -102,6 +135,107 @@ fn ctrl_z_and_fg(runner: &Runner) -> Result<()> {
     })?;
     terminal.keys("echo code=$?.\n")?;
     terminal.wait_for("code=130.").context("after fg and ^C")
+}
+
+fn ctrl_backslash(runner: &Runner) -> Result<()> {
+    let mut terminal = runner.terminal()?;
+    terminal.keys(&format!("ulimit -c 0; {} sleep 777; echo code=$?.\n", terminal.run))?;
+    terminal.wait_for_state("sleep 777", 'S')?;
+    terminal.keys("\x1c")?;
+    terminal.wait_for("code=131.").context("after ^\\")
+}
+
+fn window_size(runner: &Runner) -> Result<()> {
+    let script = b"trap 'echo size $(stty size).' WINCH
+        echo ready; while :; do sleep 0.05; done";
+    let script = runner.put("script", script, 0o644)?;
+    let mut terminal = runner.terminal()?;
+    terminal.keys(&format!("{} sh {script}\n", terminal.run))?;
+    terminal.wait_for("ready")?;
+    for (rows, columns) in [(30, 100), (7, 20)] {
+        terminal.resize(rows, columns)?;
+        terminal.wait_for(&format!("size {rows} {columns}."))?;
+    }
+    Ok(())
+}
+
+/// Starts a program that fills the screen. It has the terminal when that edits no lines any more.
+fn start_full_screen(terminal: &mut Terminal, line: &str) -> Result<Termios> {
+    terminal.keys(&format!("{line}\n"))?;
+    eventually(|| {
+        let settings = terminal.settings()?.0;
+        let lines = settings.local_flags.contains(LocalFlags::ICANON);
+        ensure!(!lines, "{line} does not take the terminal");
+        Ok(settings)
+    })
+}
+
+fn full_screen(runner: &Runner) -> Result<()> {
+    let file = runner.put("file", b"one\n", 0o644)?;
+    let mut terminal = runner.terminal()?;
+    let run = format!("TERM=xterm {}", terminal.run);
+    terminal.keys("echo ready $((1 + 1))\n")?;
+    terminal.wait_for("ready 2")?;
+    let before = terminal.settings()?;
+    let as_before = |terminal: &mut Terminal, name: &str| {
+        terminal.keys("echo code=$?.\n")?;
+        terminal.wait_for("code=").with_context(|| format!("after {name}"))?;
+        eventually(|| {
+            let now = terminal.settings()?;
+            ensure!(now == before, "after {name} it is {now:?} instead of {before:?}");
+            Ok(())
+        })
+    };
+
+    start_full_screen(&mut terminal, &format!("{run} busybox vi {file}"))?;
+    terminal.keys("Otwo\x1b")?;
+    // An ESC with more behind it could be the start of a key's code.
+    sleep(Duration::from_millis(300));
+    terminal.keys(":wq\r")?;
+    terminal.wait_for_no("busybox vi")?;
+    as_before(&mut terminal, "vi")?;
+    let written = runner.run(["cat", &file])?.expect(0)?.text();
+    ensure!(written == "two\none\n", "vi wrote {written:?}");
+
+    start_full_screen(&mut terminal, &format!("{run} busybox top"))?;
+    terminal.wait_for("PID").context("in top")?;
+    terminal.keys("q")?;
+    terminal.wait_for_no("busybox top")?;
+    as_before(&mut terminal, "top")?;
+
+    terminal.keys(&format!("{run} sleep 777\n"))?;
+    terminal.wait_for_state("sleep 777", 'S')?;
+    terminal.keys("\x03")?;
+    terminal.wait_for_no("sleep 777")?;
+    as_before(&mut terminal, "^C")
+}
+
+/// What is left of a terminal on which vi was started by a line and the first process of that was
+/// killed: its settings, and the process group in front.
+fn killed(runner: &Runner, program: &str) -> Result<(Termios, bool)> {
+    let mut terminal = runner.terminal()?;
+    terminal.keys("echo ready $((1 + 1))\n")?;
+    terminal.wait_for("ready 2")?;
+    let before = terminal.settings()?;
+    let program = if program.is_empty() { terminal.run.clone() } else { program.to_owned() };
+    start_full_screen(&mut terminal, &format!("TERM=xterm {program} busybox vi /tmp/x"))?;
+    terminal.wait_for_state("busybox vi /tmp/x", 'S')?;
+    let line = terminal.processes();
+    let first = line.first().context("nothing runs")?;
+    kill(Pid::from_raw(first.pid), Signal::SIGKILL)?;
+    terminal.wait_for_no("busybox vi /tmp/x")?;
+    terminal.keys("echo prompt $((1 + 1))\n")?;
+    terminal.wait_for("prompt 2").context("after kill -9")?;
+    let after = terminal.settings()?;
+    ensure!(after.0 != before.0, "vi had not changed the terminal");
+    Ok((after.0, after.1 == before.1))
+}
+
+fn killed_in_full_screen(runner: &Runner) -> Result<()> {
+    let (alone, ours) = (killed(runner, "env")?, killed(runner, "")?);
+    ensure!(alone.1, "the shell alone does not take the terminal back");
+    ensure!(ours == alone, "it leaves {ours:?}, and the program alone {alone:?}");
+    Ok(())
 }
 
 fn hangup(runner: &Runner) -> Result<()> {
