@@ -131,7 +131,7 @@ fn change_root(rootfs: &Path) -> Result<()> {
         .and_then(|()| chdir(rootfs))
         .with_context(made)?;
     // Until the unmount the host's root lies on ours and `..` leads there (`man 2 pivot_root`).
-    pivot_root(".", ".").context("pivot_root")?;
+    pivot_root(".", ".").context("pivot_root").with_context(made)?;
     mount_the_usual().with_context(made)?;
     umount2(".", MntFlags::MNT_DETACH).context("umount2 the host's /")
 }
