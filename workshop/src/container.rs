@@ -14,7 +14,6 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::termios::{Termios, tcgetattr};
 use nix::unistd::{Pid, tcgetpgrp};
 
 use crate::host::{Process, descendants, eventually, processes, slowness};
@@ -256,10 +255,16 @@ impl Terminal {
         end(stty.stdin(self.master.try_clone()?))?.expect(0).context("stty").map(drop)
     }
 
-    /// Its settings (`man 3 termios`), and the process group in front of it.
-    pub fn settings(&self) -> Result<(Termios, Pid)> {
-        let settings = tcgetattr(&self.master).context("tcgetattr")?;
-        Ok((settings, tcgetpgrp(&self.master).context("tcgetpgrp")?))
+    /// Its settings, in the words of stty.
+    pub fn settings(&self) -> Result<String> {
+        let mut stty = Command::new("stty");
+        let settings = end(stty.arg("-a").stdin(self.master.try_clone()?))?.expect(0);
+        Ok(settings.context("stty")?.text())
+    }
+
+    /// The process group in front of it.
+    pub fn foreground(&self) -> Result<Pid> {
+        tcgetpgrp(&self.master).context("tcgetpgrp")
     }
 
     /// Waits until the terminal shows a text, after what was waited for last; ten seconds at most.
@@ -310,7 +315,7 @@ impl Terminal {
         })
     }
 
-    /// Waits until no process has these arguments, or more, at its end.
+    /// Waits until no process has this in its arguments.
     pub fn wait_for_no(&mut self, command: &str) -> Result<()> {
         eventually(|| {
             self.read()?;

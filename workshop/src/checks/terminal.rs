@@ -8,7 +8,6 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::termios::{LocalFlags, Termios};
 use nix::unistd::Pid;
 
 use super::{Check, Fails};
@@ -159,81 +158,83 @@ fn window_size(runner: &Runner) -> Result<()> {
     Ok(())
 }
 
-/// Starts a program that fills the screen. It has the terminal when that edits no lines any more.
-fn start_full_screen(terminal: &mut Terminal, line: &str) -> Result<Termios> {
+/// A terminal at its prompt.
+fn at_the_prompt(runner: &Runner) -> Result<Terminal> {
+    let mut terminal = runner.terminal()?;
+    terminal.keys("TERM=xterm; export TERM; echo ready $((1 + 1))\n")?;
+    terminal.wait_for("ready 2")?;
+    Ok(terminal)
+}
+
+/// Starts a program that fills the screen, and waits until it has the terminal: until that leaves
+/// the editing of lines to the program.
+fn start_full_screen(terminal: &mut Terminal, line: &str) -> Result<()> {
     terminal.keys(&format!("{line}\n"))?;
     eventually(|| {
-        let settings = terminal.settings()?.0;
-        let lines = settings.local_flags.contains(LocalFlags::ICANON);
-        ensure!(!lines, "{line} does not take the terminal");
-        Ok(settings)
+        let raw = terminal.settings()?.contains("-icanon");
+        raw.then_some(()).with_context(|| format!("{line} does not take the terminal"))
     })
+}
+
+/// Waits for the end of what is called so, and fails unless the terminal is as it was then.
+fn ends_as_before(terminal: &mut Terminal, before: &(String, Pid), name: &str) -> Result<()> {
+    terminal.wait_for_no(name)?;
+    terminal.keys("echo code=$?.\n")?;
+    terminal.wait_for("code=").with_context(|| format!("after {name}"))?;
+    let now = (terminal.settings()?, terminal.foreground()?);
+    ensure!(now == *before, "after {name} the terminal is {now:?} instead of {before:?}");
+    Ok(())
 }
 
 fn full_screen(runner: &Runner) -> Result<()> {
     let file = runner.put("file", b"one\n", 0o644)?;
-    let mut terminal = runner.terminal()?;
-    let run = format!("TERM=xterm {}", terminal.run);
-    terminal.keys("echo ready $((1 + 1))\n")?;
-    terminal.wait_for("ready 2")?;
-    let before = terminal.settings()?;
-    let as_before = |terminal: &mut Terminal, name: &str| {
-        terminal.keys("echo code=$?.\n")?;
-        terminal.wait_for("code=").with_context(|| format!("after {name}"))?;
-        eventually(|| {
-            let now = terminal.settings()?;
-            ensure!(now == before, "after {name} it is {now:?} instead of {before:?}");
-            Ok(())
-        })
-    };
+    let mut terminal = at_the_prompt(runner)?;
+    let before = (terminal.settings()?, terminal.foreground()?);
+    let run = terminal.run.clone();
 
     start_full_screen(&mut terminal, &format!("{run} busybox vi {file}"))?;
     terminal.keys("Otwo\x1b")?;
     // An ESC with more behind it could be the start of a key's code.
     sleep(Duration::from_millis(300));
     terminal.keys(":wq\r")?;
-    terminal.wait_for_no("busybox vi")?;
-    as_before(&mut terminal, "vi")?;
+    ends_as_before(&mut terminal, &before, "busybox vi")?;
     let written = runner.run(["cat", &file])?.expect(0)?.text();
     ensure!(written == "two\none\n", "vi wrote {written:?}");
 
     start_full_screen(&mut terminal, &format!("{run} busybox top"))?;
     terminal.wait_for("PID").context("in top")?;
     terminal.keys("q")?;
-    terminal.wait_for_no("busybox top")?;
-    as_before(&mut terminal, "top")?;
+    ends_as_before(&mut terminal, &before, "busybox top")?;
 
     terminal.keys(&format!("{run} sleep 777\n"))?;
     terminal.wait_for_state("sleep 777", 'S')?;
     terminal.keys("\x03")?;
-    terminal.wait_for_no("sleep 777")?;
-    as_before(&mut terminal, "^C")
+    ends_as_before(&mut terminal, &before, "sleep 777")
 }
 
-/// What is left of a terminal on which vi was started by a line and the first process of that was
-/// killed: its settings, and the process group in front.
-fn killed(runner: &Runner, program: &str) -> Result<(Termios, bool)> {
-    let mut terminal = runner.terminal()?;
-    terminal.keys("echo ready $((1 + 1))\n")?;
-    terminal.wait_for("ready 2")?;
-    let before = terminal.settings()?;
-    let program = if program.is_empty() { terminal.run.clone() } else { program.to_owned() };
-    start_full_screen(&mut terminal, &format!("TERM=xterm {program} busybox vi /tmp/x"))?;
-    terminal.wait_for_state("busybox vi /tmp/x", 'S')?;
-    let line = terminal.processes();
-    let first = line.first().context("nothing runs")?;
+/// The settings that `kill -9` leaves behind of what is started by a line that ends in vi. The shell
+/// must be in front again.
+fn killed_in_vi(runner: &Runner, start: fn(&Terminal) -> &str) -> Result<String> {
+    let mut terminal = at_the_prompt(runner)?;
+    let before = (terminal.settings()?, terminal.foreground()?);
+    let vi = "busybox vi /tmp/of-the-check";
+    let line = format!("{} {vi}", start(&terminal));
+    start_full_screen(&mut terminal, &line)?;
+    terminal.wait_for_state(vi, 'S')?;
+    let first = terminal.processes().into_iter().next().context("nothing runs")?;
     kill(Pid::from_raw(first.pid), Signal::SIGKILL)?;
-    terminal.wait_for_no("busybox vi /tmp/x")?;
+    terminal.wait_for_no(vi)?;
     terminal.keys("echo prompt $((1 + 1))\n")?;
     terminal.wait_for("prompt 2").context("after kill -9")?;
-    let after = terminal.settings()?;
-    ensure!(after.0 != before.0, "vi had not changed the terminal");
-    Ok((after.0, after.1 == before.1))
+    let settings = terminal.settings()?;
+    ensure!(settings != before.0, "vi had not changed the terminal");
+    ensure!(terminal.foreground()? == before.1, "the shell does not get its terminal back");
+    Ok(settings)
 }
 
 fn killed_in_full_screen(runner: &Runner) -> Result<()> {
-    let (alone, ours) = (killed(runner, "env")?, killed(runner, "")?);
-    ensure!(alone.1, "the shell alone does not take the terminal back");
+    let alone = killed_in_vi(runner, |_| "env").context("the program alone")?;
+    let ours = killed_in_vi(runner, |terminal| &terminal.run)?;
     ensure!(ours == alone, "it leaves {ours:?}, and the program alone {alone:?}");
     Ok(())
 }
