@@ -55,7 +55,7 @@ fn run(container: &Container) -> Result<ExitCode> {
     unshare(CloneFlags::CLONE_NEWUTS).context("unshare CLONE_NEWUTS")?;
     // In the new namespace: before, this would rename the host.
     if let Some(name) = &container.hostname {
-        sethostname(name).with_context(|| format!("sethostname {name:?}"))?;
+        sethostname(name).with_context(|| format!("sethostname {name:?} (at most 64 bytes)"))?;
     }
     let command = &container.command;
     say(&format!("Running [{}]", command.join(OsStr::new(" ")).to_string_lossy()));

@@ -66,7 +66,7 @@ fn run(container: &Container) -> Result<ExitCode> {
     unshare(CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWPID).context("unshare UTS, PID")?;
     // In the new namespace: before, this would rename the host.
     if let Some(name) = &container.hostname {
-        sethostname(name).with_context(|| format!("sethostname {name:?}"))?;
+        sethostname(name).with_context(|| format!("sethostname {name:?} (at most 64 bytes)"))?;
     }
     close_inherited()?;
     let status = fs::read_to_string("/proc/self/status").context("read /proc/self/status")?;

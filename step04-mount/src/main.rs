@@ -43,13 +43,7 @@ struct Container {
     hostname: Option<OsString>,
 
     /// The directory that becomes `/` inside
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "ROOTFS",
-        default_value = "rootfs",
-        hide_env_values = true
-    )]
+    #[arg(long, env = "ROOTFS", default_value = "rootfs", hide_env_values = true)]
     rootfs: PathBuf,
 
     /// The program to run, and its arguments
@@ -77,7 +71,7 @@ fn run(container: &Container) -> Result<ExitCode> {
     unshare(CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWPID).context("unshare UTS, PID")?;
     // In the new namespace: before, this would rename the host.
     if let Some(name) = &container.hostname {
-        sethostname(name).with_context(|| format!("sethostname {name:?}"))?;
+        sethostname(name).with_context(|| format!("sethostname {name:?} (at most 64 bytes)"))?;
     }
     close_inherited()?;
     let status = fs::read_to_string("/proc/self/status").context("read /proc/self/status")?;
@@ -131,7 +125,7 @@ fn change_root(rootfs: &Path) -> Result<()> {
         .and_then(|()| chdir(rootfs))
         .with_context(made)?;
     // Until the unmount the host's root lies on ours and `..` leads there (`man 2 pivot_root`).
-    pivot_root(".", ".").context("pivot_root")?;
+    pivot_root(".", ".").context("pivot_root").with_context(made)?;
     mount_the_usual().with_context(made)?;
     umount2(".", MntFlags::MNT_DETACH).context("umount2 the host's /")
 }

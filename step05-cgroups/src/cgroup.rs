@@ -14,13 +14,13 @@ use nix::unistd::mkdtemp;
 #[derive(clap::Args)]
 pub struct Limits {
     /// Processes and threads, PID 1 included
-    #[arg(long, value_name = "N", default_value = "20", value_parser = clap::value_parser!(u32).range(2..))]
+    #[arg(long, value_name = "N", default_value = "20", value_parser = clap::value_parser!(u32).range(2..=4194304))]
     pids_limit: u32,
     /// Memory in bytes, or with a unit: b, k, m, g [default: no limit]
     #[arg(long, value_name = "SIZE", value_parser = crate::bytes, allow_negative_numbers = true)]
     memory: Option<u64>,
     /// CPUs, such as 0.5 for half of one [default: no limit]
-    #[arg(long, value_name = "FLOAT", allow_negative_numbers = true)]
+    #[arg(long, value_name = "FLOAT", value_parser = crate::cpus, allow_negative_numbers = true)]
     cpus: Option<f64>,
 }
 

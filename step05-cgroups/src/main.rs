@@ -47,13 +47,7 @@ struct Container {
     hostname: Option<OsString>,
 
     /// The directory that becomes `/` inside
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "ROOTFS",
-        default_value = "rootfs",
-        hide_env_values = true
-    )]
+    #[arg(long, env = "ROOTFS", default_value = "rootfs", hide_env_values = true)]
     rootfs: PathBuf,
 
     #[command(flatten)]
@@ -84,7 +78,7 @@ fn run(container: &Container) -> Result<ExitCode> {
     unshare(CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWPID).context("unshare UTS, PID")?;
     // In the new namespace: before, this would rename the host.
     if let Some(name) = &container.hostname {
-        sethostname(name).with_context(|| format!("sethostname {name:?}"))?;
+        sethostname(name).with_context(|| format!("sethostname {name:?} (at most 64 bytes)"))?;
     }
     close_inherited()?;
     let status = fs::read_to_string("/proc/self/status").context("read /proc/self/status")?;
@@ -142,7 +136,7 @@ fn change_root(rootfs: &Path) -> Result<()> {
         .and_then(|()| chdir(rootfs))
         .with_context(made)?;
     // Until the unmount the host's root lies on ours and `..` leads there (`man 2 pivot_root`).
-    pivot_root(".", ".").context("pivot_root")?;
+    pivot_root(".", ".").context("pivot_root").with_context(made)?;
     mount_the_usual().with_context(made)?;
     umount2(".", MntFlags::MNT_DETACH).context("umount2 the host's /")
 }
@@ -244,8 +238,14 @@ fn bytes(size: &str) -> Result<u64, String> {
     let (number, unit) = size.split_at(size.trim_end_matches(char::is_alphabetic).len());
     let units = [("", 0), ("b", 0), ("k", 10), ("m", 20), ("g", 30)];
     let unit = units.iter().find(|(name, _)| unit.eq_ignore_ascii_case(name));
-    let bytes = unit.and_then(|(_, power)| number.parse::<u64>().ok()?.checked_mul(1 << power));
-    bytes.filter(|&bytes| bytes >= 6 << 20).ok_or("must be at least 6m, such as 64m or 1g".into())
+    let bytes = unit.and_then(|(_, power)| Some(number.parse::<f64>().ok()? * 2f64.powi(*power)));
+    let bytes = bytes.map(|bytes| bytes as u64).filter(|bytes| (6 << 20..=1 << 50).contains(bytes));
+    bytes.ok_or("must be 6m to 1048576g, such as 64m or 1.5g".into())
+}
+
+/// Reads a number of CPUs; the kernel hands out no less than a hundredth.
+fn cpus(number: &str) -> Result<f64, String> {
+    number.parse().ok().filter(|n| (0.01..=1e6).contains(n)).ok_or("must be 0.01 to 1000000".into())
 }
 
 /// Says why we end and with which exit code.

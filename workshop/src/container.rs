@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::pty::openpty;
+use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, tcgetpgrp};
 
 use crate::host::{Process, descendants, eventually, processes, slowness};
 
@@ -163,7 +163,8 @@ impl Runner {
 
     /// A shell on a terminal of its own, at which the container can be run by hand.
     pub fn terminal(&self) -> Result<Terminal> {
-        let pty = openpty(None, None).context("openpty")?;
+        let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+        let pty = openpty(Some(&size), None).context("openpty")?;
         let stdio = || pty.slave.try_clone().map(Stdio::from);
         let mut shell = Command::new("setsid");
         // Prompts would only be in the way.
@@ -247,6 +248,25 @@ impl Terminal {
         File::from(self.master.try_clone()?).write_all(keys.as_bytes()).context("type")
     }
 
+    /// Changes its size, as who drags the corner of a window does.
+    pub fn resize(&self, rows: u16, columns: u16) -> Result<()> {
+        let mut stty = Command::new("stty");
+        stty.args(["rows", &rows.to_string(), "columns", &columns.to_string()]);
+        end(stty.stdin(self.master.try_clone()?))?.expect(0).context("stty").map(drop)
+    }
+
+    /// Its settings, in the words of stty.
+    pub fn settings(&self) -> Result<String> {
+        let mut stty = Command::new("stty");
+        let settings = end(stty.arg("-a").stdin(self.master.try_clone()?))?.expect(0);
+        Ok(settings.context("stty")?.text())
+    }
+
+    /// The process group in front of it.
+    pub fn foreground(&self) -> Result<Pid> {
+        tcgetpgrp(&self.master).context("tcgetpgrp")
+    }
+
     /// Waits until the terminal shows a text, after what was waited for last; ten seconds at most.
     pub fn wait_for(&mut self, text: &str) -> Result<()> {
         eventually(|| {
@@ -292,6 +312,16 @@ impl Terminal {
             let found = descendants(self.shell.id() as i32);
             let found = found.into_iter().find(|p| p.command == command && p.state == state);
             found.with_context(|| format!("no process {command:?} in state {state}"))
+        })
+    }
+
+    /// Waits until no process has this in its arguments.
+    pub fn wait_for_no(&mut self, command: &str) -> Result<()> {
+        eventually(|| {
+            self.read()?;
+            let found = processes().into_iter().find(|process| process.command.contains(command));
+            ensure!(found.is_none(), "{command:?} is still there: {found:?}");
+            Ok(())
         })
     }
 }

@@ -165,12 +165,11 @@ fn cpu_limit(runner: &Runner) -> Result<()> {
 }
 
 fn units_of_memory(runner: &Runner) -> Result<()> {
-    let sizes =
-        [("67108864", 1), ("67108864b", 1), ("65536k", 1), ("64m", 1), ("64M", 1), ("1g", 16)];
-    for (size, factor) in sizes {
+    let sizes = [("67108864", 2), ("67108864b", 2), ("65536k", 2), ("64m", 2), ("64M", 2)];
+    for (size, factor) in sizes.into_iter().chain([("1g", 32), ("1.5g", 48), ("0.03125g", 1)]) {
         let names = ["memory.max", "memory.limit_in_bytes"];
         let said = limit(&["--memory", size], runner, &names)?;
-        ensure!(said == (67108864u64 * factor).to_string(), "{size} became {said}");
+        ensure!(said == (33554432u64 * factor).to_string(), "{size} became {said}");
     }
     Ok(())
 }

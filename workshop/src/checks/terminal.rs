@@ -1,4 +1,4 @@
-//! The terminal: ^C, ^Z and fg, pressed for real.
+//! The terminal: ^C, ^\\, ^Z and fg, pressed for real; its size, and its settings.
 
 use std::process::{Command, Stdio};
 use std::thread::sleep;
@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::{Check, Fails};
-use crate::container::Runner;
+use crate::container::{Runner, Terminal};
 use crate::host::{eventually, processes};
 
 pub(super) const CHECKS: &[Check] = &[
@@ -38,6 +38,38 @@ pub(super) const CHECKS: &[Check] = &[
         free: &[],
         fails: Fails::Saboteur(r#"trap '' TSTP; exec "$REAL" "$@""#),
         look: ctrl_z_and_fg,
+    },
+    Check {
+        id: "ctrl-backslash",
+        proves: "^\\ at the terminal ends the command: 131.",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(r#"exec env --ignore-signal=QUIT "$REAL" "$@""#),
+        look: ctrl_backslash,
+    },
+    Check {
+        id: "window-size",
+        proves: "When the window changes its size, the command is told, and sees the new one.",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(r#"exec setsid --wait "$REAL" "$@""#),
+        look: window_size,
+    },
+    Check {
+        id: "full-screen",
+        proves: "Full-screen programs work, and after them and after ^C the terminal is as before.",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(r#""$REAL" "$@"; code=$?; stty -echo; exit $code"#),
+        look: full_screen,
+    },
+    Check {
+        id: "killed-in-full-screen",
+        proves: "`kill -9` of the runner leaves the terminal as `kill -9` of the program alone does.",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(r#""$REAL" "$@"; exit $?"#),
+        look: killed_in_full_screen,
     },
     Check {
         id: "hangup",
@@ -102,6 +134,109 @@ fn ctrl_z_and_fg(runner: &Runner) -> Result<()> {
     })?;
     terminal.keys("echo code=$?.\n")?;
     terminal.wait_for("code=130.").context("after fg and ^C")
+}
+
+fn ctrl_backslash(runner: &Runner) -> Result<()> {
+    let mut terminal = runner.terminal()?;
+    terminal.keys(&format!("ulimit -c 0; {} sleep 777; echo code=$?.\n", terminal.run))?;
+    terminal.wait_for_state("sleep 777", 'S')?;
+    terminal.keys("\x1c")?;
+    terminal.wait_for("code=131.").context("after ^\\")
+}
+
+fn window_size(runner: &Runner) -> Result<()> {
+    let script = b"trap 'echo size $(stty size).' WINCH
+        echo ready; while :; do sleep 0.05; done";
+    let script = runner.put("script", script, 0o644)?;
+    let mut terminal = runner.terminal()?;
+    terminal.keys(&format!("{} sh {script}\n", terminal.run))?;
+    terminal.wait_for("ready")?;
+    for (rows, columns) in [(30, 100), (7, 20)] {
+        terminal.resize(rows, columns)?;
+        terminal.wait_for(&format!("size {rows} {columns}."))?;
+    }
+    Ok(())
+}
+
+/// A terminal at its prompt.
+fn at_the_prompt(runner: &Runner) -> Result<Terminal> {
+    let mut terminal = runner.terminal()?;
+    terminal.keys("TERM=xterm; export TERM; echo ready $((1 + 1))\n")?;
+    terminal.wait_for("ready 2")?;
+    Ok(terminal)
+}
+
+/// Starts a program that fills the screen, and waits until it has the terminal: until that leaves
+/// the editing of lines to the program.
+fn start_full_screen(terminal: &mut Terminal, line: &str) -> Result<()> {
+    terminal.keys(&format!("{line}\n"))?;
+    eventually(|| {
+        let raw = terminal.settings()?.contains("-icanon");
+        raw.then_some(()).with_context(|| format!("{line} does not take the terminal"))
+    })
+}
+
+/// Waits for the end of what is called so, and fails unless the terminal is as it was then.
+fn ends_as_before(terminal: &mut Terminal, before: &(String, Pid), name: &str) -> Result<()> {
+    terminal.wait_for_no(name)?;
+    terminal.keys("echo code=$?.\n")?;
+    terminal.wait_for("code=").with_context(|| format!("after {name}"))?;
+    let now = (terminal.settings()?, terminal.foreground()?);
+    ensure!(now == *before, "after {name} the terminal is {now:?} instead of {before:?}");
+    Ok(())
+}
+
+fn full_screen(runner: &Runner) -> Result<()> {
+    let file = runner.put("file", b"one\n", 0o644)?;
+    let mut terminal = at_the_prompt(runner)?;
+    let before = (terminal.settings()?, terminal.foreground()?);
+    let run = terminal.run.clone();
+
+    start_full_screen(&mut terminal, &format!("{run} busybox vi {file}"))?;
+    terminal.keys("Otwo\x1b")?;
+    // An ESC with more behind it could be the start of a key's code.
+    sleep(Duration::from_millis(300));
+    terminal.keys(":wq\r")?;
+    ends_as_before(&mut terminal, &before, "busybox vi")?;
+    let written = runner.run(["cat", &file])?.expect(0)?.text();
+    ensure!(written == "two\none\n", "vi wrote {written:?}");
+
+    start_full_screen(&mut terminal, &format!("{run} busybox top"))?;
+    terminal.wait_for("PID").context("in top")?;
+    terminal.keys("q")?;
+    ends_as_before(&mut terminal, &before, "busybox top")?;
+
+    terminal.keys(&format!("{run} sleep 777\n"))?;
+    terminal.wait_for_state("sleep 777", 'S')?;
+    terminal.keys("\x03")?;
+    ends_as_before(&mut terminal, &before, "sleep 777")
+}
+
+/// The settings that `kill -9` leaves behind of what is started by a line that ends in vi. The shell
+/// must be in front again.
+fn killed_in_vi(runner: &Runner, start: fn(&Terminal) -> &str) -> Result<String> {
+    let mut terminal = at_the_prompt(runner)?;
+    let before = (terminal.settings()?, terminal.foreground()?);
+    let vi = "busybox vi /tmp/of-the-check";
+    let line = format!("{} {vi}", start(&terminal));
+    start_full_screen(&mut terminal, &line)?;
+    terminal.wait_for_state(vi, 'S')?;
+    let first = terminal.processes().into_iter().next().context("nothing runs")?;
+    kill(Pid::from_raw(first.pid), Signal::SIGKILL)?;
+    terminal.wait_for_no(vi)?;
+    terminal.keys("echo prompt $((1 + 1))\n")?;
+    terminal.wait_for("prompt 2").context("after kill -9")?;
+    let settings = terminal.settings()?;
+    ensure!(settings != before.0, "vi had not changed the terminal");
+    ensure!(terminal.foreground()? == before.1, "the shell does not get its terminal back");
+    Ok(settings)
+}
+
+fn killed_in_full_screen(runner: &Runner) -> Result<()> {
+    let alone = killed_in_vi(runner, |_| "env").context("the program alone")?;
+    let ours = killed_in_vi(runner, |terminal| &terminal.run)?;
+    ensure!(ours == alone, "it leaves {ours:?}, and the program alone {alone:?}");
+    Ok(())
 }
 
 fn hangup(runner: &Runner) -> Result<()> {
