@@ -43,7 +43,7 @@ struct Container {
     hostname: Option<OsString>,
 
     /// The directory that becomes `/` inside
-    #[arg(long, env = "ROOTFS", default_value = "rootfs", hide_env_values = true)]
+    #[arg(long, value_name("DIR"), env("ROOTFS"), default_value("rootfs"), hide_env_values(true))]
     rootfs: PathBuf,
 
     /// The program to run, and its arguments
