@@ -8,3 +8,4 @@ pub mod host;
 pub mod privilege;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod ways_out;
