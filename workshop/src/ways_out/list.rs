@@ -140,7 +140,7 @@ pub const WAYS: &[Way] = &[
         // Opened, not written to.
         attempt: |container| {
             container.sh("(true >> /proc/sys/kernel/core_pattern) ||
-                 test -e /proc/sysrq-trigger && (true >> /proc/sysrq-trigger)")
+                 { test -e /proc/sysrq-trigger && (true >> /proc/sysrq-trigger); }")
         },
     },
     Way {
