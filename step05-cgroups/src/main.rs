@@ -115,8 +115,7 @@ fn child(container: &Container) -> Result<ExitCode> {
     // Nothing that we block may reach the command.
     signals().thread_unblock().context("unblock signals")?;
     let mut program = Command::new(&command[0]);
-    program.args(&command[1..]).env_remove("ROOTFS").env_remove("CGROUP");
-    let started = program.spawn();
+    let started = program.args(&command[1..]).env_remove("ROOTFS").env_remove("CGROUP").spawn();
     signals().thread_block().context("block signals")?;
     drop(told);
     match started {
@@ -158,8 +157,15 @@ fn mount_the_usual() -> Result<()> {
     for (name, target) in ["fd", "stdin", "stdout", "stderr", "ptmx"].iter().zip(targets) {
         std::os::unix::fs::symlink(target, format!("dev/{name}")).context("symlink in /dev")?;
     }
-    // A user namespace may have no sysfs of its own: the host's has to do, less its cgroups.
+    // Parts of `/proc` are the host's. Directories become read-only, as in Docker, and files closed.
     let inert = inert | MsFlags::MS_RDONLY;
+    let parts = ["acpi", "bus", "fs", "irq", "scsi", "sys", "kcore", "keys", "sysrq-trigger"];
+    for part in parts.map(|part| format!("/proc/{part}")).iter().filter(|p| Path::new(p).exists()) {
+        let source = if Path::new(part).is_dir() { part } else { "/dev/null" };
+        mount_on(part, source, "", MsFlags::MS_BIND, "")?;
+        mount_on(part, "", "", MsFlags::MS_BIND | MsFlags::MS_REMOUNT | inert, "")?;
+    }
+    // A user namespace may have no sysfs of its own: the host's has to do, less its cgroups.
     mount_on("/sys", "sysfs", "sysfs", inert, "").or_else(|_| {
         mount_on("/sys", "../sys", "", MsFlags::MS_BIND | MsFlags::MS_REC, "")?;
         mount_on("/sys", "", "", MsFlags::MS_BIND | MsFlags::MS_REMOUNT | inert, "")?;

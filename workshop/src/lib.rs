@@ -10,3 +10,4 @@ pub mod privilege;
 pub mod storm;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod ways_out;

@@ -74,7 +74,7 @@ fn programs(workspace: &Path) -> Result<Vec<(String, PathBuf)>> {
         let path = PathBuf::from(message["executable"].as_str()?);
         let name = message["target"]["name"].as_str()?;
         let wanted = match message["target"]["kind"][0].as_str()? {
-            "test" => ["machines", "checks", "transcripts"].contains(&name),
+            "test" => ["machines", "checks", "transcripts", "ways_out"].contains(&name),
             "bin" => message["profile"]["test"] == false,
             _ => false,
         };
@@ -101,7 +101,7 @@ fn variables(workspace: &Path, programs: &[(String, PathBuf)], settings: &Settin
         settings.filter.replace('\'', r"'\''"),
         workspace.display(),
         steps.display(),
-        [tests("machines"), tests("transcripts"), tests("checks")].concat(),
+        ["machines", "transcripts", "checks", "ways_out"].map(tests).concat(),
     )
 }
 
