@@ -47,13 +47,8 @@ struct Container {
     hostname: Option<OsString>,
 
     /// The directory that becomes `/` inside
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "ROOTFS",
-        default_value = "rootfs",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "DIR", default_value = "rootfs")]
+    #[arg(env = "ROOTFS", hide_env_values = true)]
     rootfs: PathBuf,
 
     #[command(flatten)]
