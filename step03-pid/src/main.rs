@@ -108,10 +108,10 @@ fn child(container: &Container) -> Result<ExitCode> {
 /// Closes all above stderr: what the caller left open would be open inside, and a directory of the
 /// host's is a way out (CVE-2024-21626).
 fn close_inherited() -> Result<()> {
-    let open = fs::read_dir("/proc/self/fd").context("read /proc/self/fd")?;
-    let fds = open.filter_map(|fd| fd.ok()?.file_name().to_str()?.parse::<i32>().ok());
-    for fd in fds.filter(|&fd| fd > 2).collect::<Vec<_>>() {
-        let _ = close(fd); // EBADF: the listing's own
+    let fds = fs::read_dir("/proc/self/fd").context("read /proc/self/fd")?;
+    let fds = fds.map(|fd| Ok(fd?.file_name().to_string_lossy().parse()?));
+    for fd in fds.collect::<Result<Vec<i32>>>().context("read /proc/self/fd")? {
+        let _ = (fd > 2).then(|| close(fd)); // EBADF: the listing's own
     }
     Ok(())
 }
