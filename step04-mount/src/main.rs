@@ -86,10 +86,12 @@ fn run(container: &Container) -> Result<ExitCode> {
     child.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     child.env("HOME", "/root").envs(env::var_os("TERM").map(|term| ("TERM", term)));
     child.env("ROOTFS", &container.rootfs);
-    let child = child.spawn().context("start /proc/self/exe")?;
+    let mut child = child.spawn().context("start /proc/self/exe")?;
     drop(told);
-    File::from(ready).read_to_end(&mut Vec::new()).context("wait for PID 1")?;
-    supervise(child)
+    let ready = File::from(ready).read_to_end(&mut Vec::new()).context("wait for PID 1");
+    let ended = ready.and_then(|_| supervise(&mut child));
+    // If it is we who failed, nothing in the namespace may go on.
+    ended.inspect_err(|_| drop(child.kill().and(child.wait())))
 }
 
 /// As PID 1, finishes the walls from inside, starts the command and waits for it.
@@ -110,7 +112,7 @@ fn child(container: &Container) -> Result<ExitCode> {
     signals().thread_block().context("block signals")?;
     drop(told);
     match started {
-        Ok(command) => supervise(command),
+        Ok(mut command) => supervise(&mut command),
         Err(error) => Ok(not_started(&command[0], &error)),
     }
 }
@@ -182,7 +184,7 @@ fn signals() -> SigSet {
 }
 
 /// Until our child ends, reaps the orphans that fall to PID 1 and passes signals on.
-fn supervise(mut child: Child) -> Result<ExitCode> {
+fn supervise(child: &mut Child) -> Result<ExitCode> {
     let pid = Pid::from_raw(child.id() as i32);
     let signals = SignalFd::new(&signals()).context("signalfd")?;
     let ended = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
