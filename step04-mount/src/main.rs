@@ -162,7 +162,8 @@ fn mount_the_usual() -> Result<()> {
 /// mount(2), with an error that says where and what. Not on a symlink: by `..` it could lead out,
 /// and cover the host's root just when we want to unmount that.
 fn mount_on(target: &str, source: &str, fstype: &str, flags: MsFlags, options: &str) -> Result<()> {
-    anyhow::ensure!(fs::read_link(target).is_err(), "mount on {target}: a symlink may lead out");
+    let place = fs::symlink_metadata(target).with_context(|| format!("mount on {target}"))?;
+    anyhow::ensure!(!place.is_symlink(), "mount on {target}: a symlink may lead out");
     mount(Some(source), target, Some(fstype), flags, Some(options))
         .with_context(|| format!("mount on {target}: {source:?} {flags:?}"))
 }
