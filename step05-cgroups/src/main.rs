@@ -93,7 +93,7 @@ fn run(container: &Container) -> Result<ExitCode> {
     child.arg("child").args(env::args_os().skip(2));
     child.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     child.env("HOME", "/root").envs(env::var_os("TERM").map(|term| ("TERM", term)));
-    child.env("ROOTFS", &container.rootfs).env("CGROUP", cgroup.dirs());
+    child.env("ROOTFS", &container.rootfs).env("CGROUP", cgroup.0.join(OsStr::new("\n")));
     let mut child = child.spawn().context("start /proc/self/exe")?;
     drop(told);
     let ready = File::from(ready).read_to_end(&mut Vec::new()).context("wait for PID 1");
