@@ -27,8 +27,7 @@ use workshop::container::Ended;
 use workshop::host::{self, State};
 use workshop::testing::{PRIVILEGE, missing_privilege, program, rootfs, trial_unless};
 
-/// For the part that runs on a throw-away host: the number of the fault and of the step, and where
-/// the steps are.
+/// For the part that runs on a throw-away host: the number of the fault, and the step's path.
 const FAULT: &str = "WORKSHOP_FAULT";
 const STEP: &str = "WORKSHOP_STEP";
 /// For the part that starts a step: which call to make beforehand, and how often.
@@ -162,38 +161,40 @@ fn look(fault: &Fault) -> Result<()> {
 /// Runs the step with a fault. Nothing, if it was another call that failed: a file may have grown
 /// since the undisturbed run, and took one more read.
 fn injected(fault: &Fault) -> Result<Option<Ended>> {
-    let call = fault.at.last().copied().context("no call")?;
-    let path = call.strip_prefix("execve ").map(|path| path.trim_matches('"').to_owned());
-    let (name, count) = match path {
-        Some(_) => ("execve".into(), 1),
-        None => {
-            let processes = undisturbed(fault.command)?;
-            let process = processes.iter().find(|process| process.who == fault.who);
-            find(process.context("no such process")?, fault.at).context("it makes no such call")?
-        }
-    };
-    let ever = if fault.forever { "+" } else { "" };
-    let mut options = vec![
-        format!("--trace={name},execve"),
-        format!("--inject={name}:error={:?}:when={count}{ever}", fault.errno),
-    ];
-    let mut argv = argv(fault.command)?;
-    match path {
-        Some(path) => options.extend(["-ff".into(), format!("--trace-path={path}")]),
-        None if fault.who == Who::Child => {
-            options.push("-ff".into());
-            // Strace counts for each process by itself, and `run` is to have none of it.
-            let before = ["env".into(), format!("{BEFORE}={name} {count}")].map(OsString::from);
-            argv.splice(0..0, before.into_iter().chain([env::current_exe()?.into()]));
-        }
-        None => {}
-    }
+    let (options, argv) = with_fault(fault)?;
     let (ended, processes) = strace(&options, &argv)?;
     let its = processes.iter().filter(|process| process.who == fault.who);
     let lines = its.flat_map(|process| &process.lines);
     let failed: Vec<_> = lines.filter(|line| line.ends_with("(INJECTED)")).collect();
-    let right = failed.first().is_some_and(|line| is(line, call));
+    let right = failed.first().is_some_and(|line| is(line, fault.last()));
     Ok((right && (failed.len() == 1 || fault.forever)).then_some(ended))
+}
+
+/// The options of strace with which a call fails, and the command line that it is to start.
+fn with_fault(fault: &Fault) -> Result<(Vec<String>, Vec<OsString>)> {
+    let argv = argv(fault.command)?;
+    if let Some(path) = fault.last().strip_prefix("execve ") {
+        let path = format!("--trace-path={}", path.trim_matches('"'));
+        return Ok((vec!["-ff".into(), path, inject(fault, "execve", 1)], argv));
+    }
+    let processes = undisturbed(fault.command)?;
+    let process = processes.iter().find(|process| process.who == fault.who);
+    let found = find(process.context("no such process")?, fault.at);
+    let (name, count) = found.context("it makes no such call")?;
+    let mut options = vec![format!("--trace={name},execve"), inject(fault, &name, count)];
+    if fault.who == Who::Run {
+        return Ok((options, argv));
+    }
+    // Strace counts for each process by itself, so `run` has to have made as many calls before.
+    options.push("-ff".into());
+    let before = format!("{BEFORE}={name} {count}");
+    let start = ["env".into(), before.into(), env::current_exe()?.into()];
+    Ok((options, start.into_iter().chain(argv).collect()))
+}
+
+fn inject(fault: &Fault, name: &str, count: usize) -> String {
+    let ever = if fault.forever { "+" } else { "" };
+    format!("--inject={name}:error={:?}:when={count}{ever}", fault.errno)
 }
 
 /// Makes a call so often that the one which fails is among them, and becomes the step.
@@ -230,26 +231,24 @@ fn harmless(name: &str) {
 
 /// Fails if what came of a fault is not right. Returns the line.
 fn judged(fault: &Fault, ended: &Ended) -> Result<String> {
-    let lines: Vec<_> = ended.stderr.lines().filter(|l| !l.starts_with("Running [")).collect();
     let (code, words) = match fault.then {
         Then::Stops(words) | Then::Ends(words) => (125, Some(words)),
         Then::Unexecuted(code, words) => (code.into(), Some(words)),
         Then::Ignored(_) => (0, None),
         Then::Leaves(words) => (0, Some(words)),
     };
+    let lines: Vec<_> = ended.stderr.lines().filter(|l| !l.starts_with("Running [")).collect();
     let right = ended.code == code && lines.len() == usize::from(words.is_some());
     ensure!(right, "exit code {} instead of {code}; it says {:?}", ended.code, ended.stderr);
-    let line = lines.first().copied().unwrap_or_default();
-    let program = STEPS[step()? - 1];
-    let line = line.strip_prefix(&format!("{program}: ")).unwrap_or(line);
-    if let Some(words) = words {
-        let errno = [fault.errno.desc(), &std::io::Error::from(fault.errno).to_string()]
-            .iter()
-            .any(|errno| line.contains(errno));
-        ensure!(line.contains(words) && errno, "no {words:?} or not {}: {line:?}", fault.errno);
-    }
     let early = matches!(fault.then, Then::Stops(_) | Then::Unexecuted(..));
     ensure!(!early || ended.stdout.is_empty(), "the command was started");
+    let (Some(words), Some(line)) = (words, lines.first()) else { return Ok(String::new()) };
+    let program = format!("{}: ", STEPS[step()? - 1]);
+    let line = line.strip_prefix(&program).context("it does not say who it is")?;
+    // As nix has it, or libc.
+    let errno = [fault.errno.desc(), &std::io::Error::from(fault.errno).to_string()];
+    let errno = errno.iter().any(|errno| line.contains(errno));
+    ensure!(line.contains(words) && errno, "no {words:?}, or not {}: {line:?}", fault.errno);
     Ok(everywhere(line))
 }
 

@@ -44,10 +44,14 @@ pub enum Then {
 use Then::{Ends, Ignored, Leaves, Stops, Unexecuted};
 
 impl Fault {
-    /// As a row of the table has it.
+    /// The call that fails, with a part of its arguments.
+    pub fn last(&self) -> &'static str {
+        self.at.last().copied().unwrap_or_default()
+    }
+
+    /// Its name.
     pub fn call(&self) -> &'static str {
-        let last = self.at.last().copied().unwrap_or_default();
-        last.split(' ').next().unwrap_or_default()
+        self.last().split(' ').next().unwrap_or_default()
     }
 
     const fn forever(mut self) -> Fault {

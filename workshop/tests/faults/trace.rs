@@ -69,8 +69,8 @@ pub fn strace(options: &[String], argv: &[OsString]) -> Result<(Ended, Vec<Proce
         let text = fs::read(log?.path())?;
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<_> = text.lines().map(str::to_owned).collect();
-        let child = lines.iter().find(|line| is(line, "execve"));
-        let who = match child {
+        let first = lines.iter().find(|line| is(line, "execve"));
+        let who = match first {
             Some(line) if line.contains("\"/proc/self/exe\"") => Who::Child,
             Some(line) if is(line, "execve \"run\"") => Who::Run,
             _ => Who::Command,
