@@ -16,7 +16,7 @@ use std::sync::{LazyLock, Mutex};
 
 use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::{Arguments, Trial};
-use list::{FAULTS, Fault, NOT_ON_PURPOSE, Then};
+use list::{FAULTS, Fault, NO_FAULT, Then};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::SignalFd;
@@ -167,7 +167,7 @@ fn injected(fault: &Fault) -> Result<Option<Ended>> {
     let lines = its.flat_map(|process| &process.lines);
     let failed: Vec<_> = lines.filter(|line| line.ends_with("(INJECTED)")).collect();
     let right = failed.first().is_some_and(|line| is(line, fault.last()));
-    Ok((right && (failed.len() == 1 || fault.forever)).then_some(ended))
+    Ok((right && (failed.len() == 1 || !fault.again.is_empty())).then_some(ended))
 }
 
 /// The options of strace with which a call fails, and the command line that it is to start.
@@ -193,8 +193,7 @@ fn with_fault(fault: &Fault) -> Result<(Vec<String>, Vec<OsString>)> {
 }
 
 fn inject(fault: &Fault, name: &str, count: usize) -> String {
-    let ever = if fault.forever { "+" } else { "" };
-    format!("--inject={name}:error={:?}:when={count}{ever}", fault.errno)
+    format!("--inject={name}:error={:?}:when={count}{}", fault.errno, fault.again)
 }
 
 /// Makes a call so often that the one which fails is among them, and becomes the step.
@@ -296,7 +295,7 @@ fn is_name((name, _): (&str, &str)) -> bool {
 fn is_tried(line: &str, who: Who, step: usize) -> bool {
     let of = |fault: &&Fault| fault.steps.contains(&step) && fault.who == who;
     let mut calls = FAULTS.iter().filter(of).filter_map(|fault| fault.at.last());
-    calls.any(|call| is(line, call)) || NOT_ON_PURPOSE.iter().any(|call| is(line, call))
+    calls.any(|call| is(line, call)) || NO_FAULT.iter().any(|call| is(line, call))
 }
 
 /// The table for the book.
@@ -330,7 +329,7 @@ fn row(fault: &Fault, (code, line): &Outcome, steps: &[usize]) -> String {
         [first, .., last] => format!("{first}–{last}"),
         [] => String::new(),
     };
-    let errno = format!("{:?}{}", fault.errno, if fault.forever { " for good" } else { "" });
+    let errno = format!("{:?}{}", fault.errno, if fault.again == "+" { " for good" } else { "" });
     let says = match fault.then {
         Then::Ignored(why) => format!("*{why}*"),
         _ => line.replace('|', "\\|"),

@@ -20,8 +20,9 @@ pub struct Fault {
     pub errno: Errno,
     /// What is to come of it.
     pub then: Then,
-    /// Whether all that follow fail, too.
-    pub forever: bool,
+    /// Which calls of that name fail after it, too: as strace has it, `+` is for all, `+2` for every
+    /// second.
+    pub again: &'static str,
     /// What runs in the container.
     pub command: &'static [&'static str],
 }
@@ -54,8 +55,8 @@ impl Fault {
         self.last().split(' ').next().unwrap_or_default()
     }
 
-    const fn forever(mut self) -> Fault {
-        self.forever = true;
+    const fn again(mut self, again: &'static str) -> Fault {
+        self.again = again;
         self
     }
 
@@ -74,7 +75,7 @@ const fn fault(
     then: Then,
 ) -> Fault {
     let command = &["/bin/echo", "started"];
-    Fault { steps, who, at, purpose, errno, then, forever: false, command }
+    Fault { steps, who, at, purpose, errno, then, again: "", command }
 }
 
 /// For faults that come while the command is there: it has to stay for a moment.
@@ -119,7 +120,7 @@ pub static FAULTS: &[Fault] = &[
     fault(5..=5, Run, &["mkdir /step05-"], "the cgroup", EACCES, Stops("mkdir in")),
     fault(5..=5, Run, &["openat /step05-"], "to lock it", EMFILE, Stops("lock")),
     fault(5..=5, Run, &["flock LOCK_EX"], "others are to know that it is ours", ENOLCK, Stops("lock")),
-    fault(5..=5, Run, &["flock LOCK_EX"], "others are to know that it is ours", ENOLCK, Stops("lock")).forever(),
+    fault(5..=5, Run, &["flock LOCK_EX"], "others are to know that it is ours", ENOLCK, Stops("lock")).again("+"),
     fault(5..=5, Run, &["flock LOCK_EX", "statx /step05-"], "has another run removed it", EACCES, Stops("step05-")),
     fault(5..=5, Run, &["statx pids.max"], "does the kernel have the file", EACCES, Ignored("only what limits swap may be missing")),
     fault(5..=5, Run, &["openat pids.max"], "the limit", EACCES, Stops("write 20 to")),
@@ -162,7 +163,9 @@ pub static FAULTS: &[Fault] = &[
     fault(4..=5, Child, &["symlink \"dev/"], "/dev/fd and the others", ENOSPC, Stops("symlink in /dev")),
     fault(4..=5, Child, &["statx \"/sys\""], "is /sys a symlink", EIO, Ignored("the host's is tried, which looks again")),
     fault(4..=5, Child, &["mount \"sysfs\""], "/sys", EPERM, Ignored("the host's has to do, without its cgroups")),
-    fault(4..=5, Child, &["mount \"sysfs\""], "/sys", EPERM, Stops("mount on /sys:")).forever(),
+    fault(4..=5, Child, &["mount \"sysfs\""], "/sys", EPERM, Stops("mount on /sys:")).again("+"),
+    fault(4..=5, Child, &["mount \"sysfs\""], "/sys, and the host's read-only", EPERM, Stops("mount on /sys:")).again("+2"),
+    fault(4..=5, Child, &["mount \"sysfs\""], "/sys, and over the host's cgroups", EPERM, Stops("mount on /sys/fs:")).again("+3"),
     fault(4..=5, Child, &["umount2"], "the host's / goes", EINVAL, Stops("umount2 the host's /")),
     // The command.
     fault(1..=2, Run, &["write \"Running "], "announce the command", EIO, Ignored("nobody can be told")),
@@ -187,12 +190,12 @@ pub static FAULTS: &[Fault] = &[
     fault(3..=5, Child, &["kill SIGWINCH"], "pass a signal on", ESRCH, Ignored("it was too late")).with(SIGNAL),
     // And the cgroup goes.
     fault(5..=5, Run, &["rmdir /step05-"], "the cgroup", EBUSY, Ignored("it is tried again")),
-    fault(5..=5, Run, &["rmdir /step05-"], "the cgroup", EPERM, Leaves("rmdir")).forever(),
+    fault(5..=5, Run, &["rmdir /step05-"], "the cgroup", EPERM, Leaves("rmdir")).again("+"),
 ];
 
-/// Calls that are not made on purpose, or cannot fail.
+/// Calls that have no fault of their own: they are not made on purpose, or cannot fail.
 #[rustfmt::skip]
-pub const NOT_ON_PURPOSE: &[&str] = &[
+pub const NO_FAULT: &[&str] = &[
     // The allocator, and std's threads and panics.
     "brk", "mmap", "munmap", "mprotect", "mremap", "madvise", "futex", "getrandom", "gettid",
     "sigaltstack", "exit_group",
@@ -204,6 +207,8 @@ pub const NOT_ON_PURPOSE: &[&str] = &[
     // By std, when a file is dropped. Linux lets go of it whatever it answers (`man 2 close`), which
     // an injected fault would not.
     "close",
+    // Only where there is no sysfs: the faults of that mount that fail `again` try them.
+    "mount MS_REMOUNT", "mount \"/sys/fs\"",
     // Only in version 2 of cgroups: without an answer the next cgroup up is looked at.
     "openat cgroup.subtree_control", "read cgroup.subtree_control", "statx cgroup.type",
 ];
