@@ -208,7 +208,7 @@ pub const NO_FAULT: &[&str] = &[
     // an injected fault would not.
     "close",
     // Only where there is no sysfs: the faults of that mount that fail `again` try them.
-    "mount MS_REMOUNT", "mount \"/sys/fs\"",
+    "mount MS_REMOUNT", "mount \"/sys/fs\"", "statx \"/sys/fs\"",
     // Only in version 2 of cgroups: without an answer the next cgroup up is looked at.
     "openat cgroup.subtree_control", "read cgroup.subtree_control", "statx cgroup.type",
 ];
