@@ -15,7 +15,6 @@ use std::process::{Command, ExitCode};
 use clap::Parser;
 
 #[derive(Parser)]
-#[command(version)]
 enum Cli {
     /// Run a command
     Run(Container),

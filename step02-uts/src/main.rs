@@ -19,7 +19,6 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::sethostname;
 
 #[derive(Parser)]
-#[command(version)]
 enum Cli {
     /// Run a command that has its own hostname
     Run(Container),

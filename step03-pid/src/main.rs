@@ -26,7 +26,6 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Pid, close, pipe, sethostname};
 
 #[derive(Parser)]
-#[command(version)]
 enum Cli {
     /// Run a command that has its own hostname and process ids
     Run(Container),
@@ -77,10 +76,12 @@ fn run(container: &Container) -> Result<ExitCode> {
     let (ready, told) = pipe().context("pipe")?;
     let mut child = Command::new("/proc/self/exe");
     child.arg("child").args(env::args_os().skip(2));
-    let child = child.spawn().context("start /proc/self/exe")?;
+    let mut child = child.spawn().context("start /proc/self/exe")?;
     drop(told);
-    File::from(ready).read_to_end(&mut Vec::new()).context("wait for PID 1")?;
-    supervise(child)
+    let ready = File::from(ready).read_to_end(&mut Vec::new()).context("wait for PID 1");
+    let ended = ready.and_then(|_| supervise(&mut child));
+    // If it is we who failed, nothing in the namespace may go on.
+    ended.inspect_err(|_| drop(child.kill().and(child.wait())))
 }
 
 /// As PID 1, finishes the walls from inside, starts the command and waits for it.
@@ -100,7 +101,7 @@ fn child(container: &Container) -> Result<ExitCode> {
     signals().thread_block().context("block signals")?;
     drop(told);
     match started {
-        Ok(command) => supervise(command),
+        Ok(mut command) => supervise(&mut command),
         Err(error) => Ok(not_started(&command[0], &error)),
     }
 }
@@ -108,10 +109,10 @@ fn child(container: &Container) -> Result<ExitCode> {
 /// Closes all above stderr: what the caller left open would be open inside, and a directory of the
 /// host's is a way out (CVE-2024-21626).
 fn close_inherited() -> Result<()> {
-    let open = fs::read_dir("/proc/self/fd").context("read /proc/self/fd")?;
-    let fds = open.filter_map(|fd| fd.ok()?.file_name().to_str()?.parse::<i32>().ok());
-    for fd in fds.filter(|&fd| fd > 2).collect::<Vec<_>>() {
-        let _ = close(fd); // EBADF: the listing's own
+    let fds = fs::read_dir("/proc/self/fd").context("read /proc/self/fd")?;
+    let fds = fds.map(|fd| Ok(fd?.file_name().to_string_lossy().parse()?));
+    for fd in fds.collect::<Result<Vec<i32>>>().context("read /proc/self/fd")? {
+        let _ = (fd > 2).then(|| close(fd)); // EBADF: the listing's own
     }
     Ok(())
 }
@@ -122,13 +123,12 @@ fn signals() -> SigSet {
 }
 
 /// Until our child ends, reaps the orphans that fall to PID 1 and passes signals on.
-fn supervise(mut child: Child) -> Result<ExitCode> {
+fn supervise(child: &mut Child) -> Result<ExitCode> {
     let pid = Pid::from_raw(child.id() as i32);
     let signals = SignalFd::new(&signals()).context("signalfd")?;
     let ended = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
     loop {
-        // Look (WNOWAIT), and reap orphans by pid: it is std that waits for our child, as nix's
-        // wait fails (EINVAL) on a death by real-time signal.
+        // Only look (WNOWAIT): std waits for our child, as nix fails (EINVAL) on real-time signals.
         let dead = waitid(Id::All, ended | WaitPidFlag::WNOWAIT).map(|status| status.pid());
         if let Some(status) = child.try_wait().context("wait")? {
             let code = status.code().or(status.signal().map(|signal| 128 + signal));

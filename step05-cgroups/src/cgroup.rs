@@ -2,9 +2,10 @@
 //! use. Version 1 has a tree of them for each controller (pids, memory, cpu), version 2 one for all;
 //! a hybrid machine has both, and its limits in version 1. To join is to write oneself into a file.
 
-use std::fs::{self, File};
+use std::fs::{self, DirEntry, File};
+use std::io::ErrorKind::{NotFound, ResourceBusy, WouldBlock};
 use std::path::{Path, PathBuf};
-use std::{env, ffi::OsString, io, thread, time::Duration};
+use std::{env, ffi::OsString, io, mem, thread, time::Duration};
 
 use anyhow::{Context, Result};
 use nix::fcntl::{Flock, FlockArg};
@@ -20,7 +21,7 @@ pub struct Limits {
     #[arg(long, value_name = "SIZE", value_parser = crate::bytes, allow_negative_numbers = true)]
     memory: Option<u64>,
     /// CPUs, such as 0.5 for half of one [default: no limit]
-    #[arg(long, value_name = "FLOAT", value_parser = crate::cpus, allow_negative_numbers = true)]
+    #[arg(long, value_name = "FLOAT", allow_negative_numbers = true)]
     cpus: Option<f64>,
 }
 
@@ -43,24 +44,28 @@ impl Limits {
 
 /// The container's cgroup: a directory, in version 1 one for each controller. Our locks on them tell
 /// other runs that they are in use. Dropping it removes them.
-pub struct Cgroup(Vec<(PathBuf, Flock<File>)>);
+pub struct Cgroup(pub Vec<OsString>);
 
 impl Cgroup {
     /// Makes the cgroup and sets its limits.
     pub fn create(limits: &Limits) -> Result<Cgroup> {
+        let mounts = fs::read("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
+        let cgroups = fs::read_to_string("/proc/self/cgroup").context("read /proc/self/cgroup")?;
+        let own = |tree: &str| own(tree, &String::from_utf8_lossy(&mounts), &cgroups);
         // First those of killed runs go: nobody has them locked.
         for own in ["pids", "memory", "cpu", "cgroup2"].iter().filter_map(|tree| own(tree)) {
             let cgroups = own.ancestors().take_while(|dir| dir.join("cgroup.procs").exists());
-            cgroups.flat_map(entries).for_each(|dir| drop(lock(&dir).map(|_lock| remove(&dir))));
+            let ours = |dir: &DirEntry| dir.file_name().to_string_lossy().starts_with("step05-");
+            let ours = cgroups.flat_map(entries).filter(ours).map(|dir| dir.path());
+            ours.for_each(|dir| drop(lock(&dir).and_then(|()| remove(&dir))));
         }
         let mut cgroup = Cgroup(Vec::new());
         let v2 = own("pids").is_none();
-        let controllers: Vec<_> = limits.files(v2).map(|(controller, ..)| controller).collect();
         let swap = fs::read_to_string("/proc/swaps").is_ok_and(|list| list.lines().count() > 1);
         for (controller, name, value) in limits.files(v2) {
             let own = own(if v2 { "cgroup2" } else { controller });
             let own = own.with_context(|| format!("no cgroups for {controller} are mounted"))?;
-            let file = cgroup.below(if v2 { parent(&own, &controllers)? } else { own })?.join(name);
+            let file = cgroup.below(if v2 { parent(&own, limits)? } else { own })?.join(name);
             // A kernel that does not count swap has no file for it.
             if file.exists() || swap || !name.contains("sw") {
                 fs::write(&file, &value).with_context(|| format!("write {value} to {file:?}"))?;
@@ -71,28 +76,25 @@ impl Cgroup {
 
     /// Our directory in `parent`, made if need be.
     fn below(&mut self, parent: PathBuf) -> Result<PathBuf> {
-        if let Some((dir, _)) = self.0.iter().find(|(dir, _)| dir.starts_with(&parent)) {
-            return Ok(dir.clone());
+        if let Some(dir) = self.0.iter().find(|dir| Path::new(dir).starts_with(&parent)) {
+            return Ok(dir.into());
         }
         loop {
             let dir = mkdtemp(&parent.join("step05-XXXXXX"));
             let dir = dir.with_context(|| format!("mkdir in {parent:?}"))?;
+            self.0.push(dir.clone().into());
             // Before we had the lock, another run may have removed it, as a killed one's.
-            if let Some(lock) = lock(&dir).filter(|_| dir.exists()) {
-                self.0.push((dir.clone(), lock));
-                return Ok(dir);
+            match lock(&dir).and_then(|()| dir.metadata()) {
+                Err(gone) if [NotFound, WouldBlock].contains(&gone.kind()) => drop(self.0.pop()),
+                ours => return ours.with_context(|| format!("lock {dir:?}")).map(|_| dir),
             }
         }
-    }
-
-    pub fn dirs(&self) -> OsString {
-        self.0.iter().flat_map(|(dir, _)| [dir.as_os_str(), "\n".as_ref()]).collect()
     }
 }
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        for (dir, _) in &self.0 {
+        for dir in self.0.iter().map(Path::new) {
             let _ = remove(dir).map_err(|why| crate::fail(125, &format!("rmdir {dir:?}: {why}")));
         }
     }
@@ -107,12 +109,10 @@ pub fn join() -> Result<()> {
 }
 
 /// The directory of our own cgroup in the tree of a controller, or in `cgroup2` (`man 5 proc`).
-fn own(tree: &str) -> Option<PathBuf> {
-    let mounts = String::from_utf8_lossy(&fs::read("/proc/self/mountinfo").ok()?).into_owned();
+fn own(tree: &str, mounts: &str, cgroups: &str) -> Option<PathBuf> {
     let mut mounts = mounts.lines().filter(|line| line.contains(" - cgroup"));
     let mount = mounts.find(|line| line.split([' ', ',']).any(|word| word == tree))?;
     let (root, point) = (mount.split(' ').nth(3)?, mount.split(' ').nth(4)?);
-    let cgroups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let controller = tree.trim_start_matches("cgroup2");
     let cgroup = cgroups.lines().find(|line| line.split([':', ',']).any(|word| word == controller));
     let path = Path::new(cgroup?.splitn(3, ':').nth(2)?).strip_prefix(root);
@@ -120,18 +120,18 @@ fn own(tree: &str) -> Option<PathBuf> {
 }
 
 /// In version 2, the nearest cgroup whose children get the controllers: one without processes.
-fn parent(own: &Path, controllers: &[&str]) -> Result<PathBuf> {
+fn parent(own: &Path, limits: &Limits) -> Result<PathBuf> {
     let offers = |dir: &&Path| {
         let offer = fs::read_to_string(dir.join("cgroup.subtree_control")).unwrap_or_default();
-        controllers.iter().all(|of| offer.split_whitespace().any(|name| name == *of))
+        limits.files(true).all(|(of, ..)| offer.split_whitespace().any(|name| name == of))
     };
     // The root (it has no type) may have both, so there we can begin.
-    let root = |d: &&Path| d.join("cgroup.procs").exists() && !d.join("cgroup.type").exists();
-    let dir =
-        own.ancestors().find(|d| offers(d) || root(d)).context("all cgroups are populated")?;
+    let top = |d: &&Path| d.join("cgroup.procs").exists() && !d.join("cgroup.type").exists();
+    let dir = own.ancestors().find(|d| offers(d) || top(d)).context("all cgroups are populated")?;
     if !offers(&dir) {
-        let (file, add) = (dir.join("cgroup.subtree_control"), controllers.join(" +"));
-        fs::write(&file, format!("+{add}")).with_context(|| format!("write +{add} to {file:?}"))?;
+        let file = dir.join("cgroup.subtree_control");
+        let add: String = limits.files(true).map(|(of, ..)| format!(" +{of}")).collect();
+        fs::write(&file, &add).with_context(|| format!("write{add} to {file:?}"))?;
     }
     Ok(dir.into())
 }
@@ -140,21 +140,21 @@ fn parent(own: &Path, controllers: &[&str]) -> Result<PathBuf> {
 fn remove(dir: &Path) -> io::Result<()> {
     for delay in 0..8 {
         match fs::remove_dir(dir) {
-            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}
+            Err(error) if error.kind() == ResourceBusy => {}
             result => return result,
         }
-        entries(dir).for_each(|dir| drop(remove(&dir)));
+        entries(dir).for_each(|dir| drop(remove(&dir.path())));
         thread::sleep(Duration::from_millis(1 << delay));
     }
     fs::remove_dir(dir)
 }
 
-fn entries(dir: &Path) -> impl Iterator<Item = PathBuf> {
-    fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path())
+fn entries(dir: &Path) -> impl Iterator<Item = DirEntry> {
+    fs::read_dir(dir).into_iter().flatten().flatten()
 }
 
-/// Locks a cgroup of ours, if no other run has: the kernel lets go of it however we end.
-fn lock(dir: &Path) -> Option<Flock<File>> {
-    dir.file_name()?.to_str()?.strip_prefix("step05-")?;
-    Flock::lock(File::open(dir).ok()?, FlockArg::LockExclusiveNonblock).ok()
+/// Locks a cgroup of ours, if no other run has, until the kernel lets go of it, however we end.
+fn lock(dir: &Path) -> io::Result<()> {
+    let lock = Flock::lock(File::open(dir)?, FlockArg::LockExclusiveNonblock);
+    lock.map(mem::forget).map_err(|(_, why)| why.into())
 }

@@ -31,7 +31,6 @@ use nix::unistd::{Pid, chdir, close, pipe, pivot_root, sethostname};
 const HINT: &str = "try sudo, vagrant up or systemd-run --user --scope -p Delegate=yes unshare -Ur";
 
 #[derive(Parser)]
-#[command(version)]
 enum Cli {
     /// Run a command that has its own hostname, process ids and filesystem, and its limits
     Run(Container),
@@ -92,11 +91,13 @@ fn run(container: &Container) -> Result<ExitCode> {
     child.arg("child").args(env::args_os().skip(2));
     child.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     child.env("HOME", "/root").envs(env::var_os("TERM").map(|term| ("TERM", term)));
-    child.env("ROOTFS", &container.rootfs).env("CGROUP", cgroup.dirs());
-    let child = child.spawn().context("start /proc/self/exe")?;
+    child.env("ROOTFS", &container.rootfs).env("CGROUP", cgroup.0.join(OsStr::new("\n")));
+    let mut child = child.spawn().context("start /proc/self/exe")?;
     drop(told);
-    File::from(ready).read_to_end(&mut Vec::new()).context("wait for PID 1")?;
-    supervise(child)
+    let ready = File::from(ready).read_to_end(&mut Vec::new()).context("wait for PID 1");
+    let ended = ready.and_then(|_| supervise(&mut child));
+    // If it is we who failed, nothing in the namespace may go on.
+    ended.inspect_err(|_| drop(child.kill().and(child.wait())))
 }
 
 /// As PID 1, finishes the walls from inside, starts the command and waits for it.
@@ -119,7 +120,7 @@ fn child(container: &Container) -> Result<ExitCode> {
     signals().thread_block().context("block signals")?;
     drop(told);
     match started {
-        Ok(command) => supervise(command),
+        Ok(mut command) => supervise(&mut command),
         Err(error) => Ok(not_started(&command[0], &error)),
     }
 }
@@ -146,8 +147,7 @@ fn mount_the_usual() -> Result<()> {
     mount_on("/proc", "proc", "proc", inert, "")?;
     mount_on("/dev", "tmpfs", "tmpfs", inert, "mode=755")?;
     fs::create_dir("/dev/pts").and(fs::create_dir("/dev/shm")).context("mkdir in /dev")?;
-    let (devices, options) = (inert - MsFlags::MS_NODEV, "newinstance,ptmxmode=666,mode=620");
-    mount_on("/dev/pts", "devpts", "devpts", devices, options)?;
+    mount_on("/dev/pts", "devpts", "devpts", inert - MsFlags::MS_NODEV, "ptmxmode=666,mode=620")?;
     mount_on("/dev/shm", "tmpfs", "tmpfs", inert, "mode=1777")?;
     for device in ["dev/null", "dev/zero", "dev/full", "dev/random", "dev/urandom", "dev/tty"] {
         File::create(device).with_context(|| format!("create {device}"))?;
@@ -157,7 +157,7 @@ fn mount_the_usual() -> Result<()> {
     for (name, target) in ["fd", "stdin", "stdout", "stderr", "ptmx"].iter().zip(targets) {
         std::os::unix::fs::symlink(target, format!("dev/{name}")).context("symlink in /dev")?;
     }
-    // Parts of `/proc` are the host's. Directories become read-only, as in Docker, and files closed.
+    // Parts of `/proc` are the host's: directories become read-only, and files are closed.
     let inert = inert | MsFlags::MS_RDONLY;
     let parts = ["acpi", "bus", "fs", "irq", "scsi", "sys", "kcore", "keys", "sysrq-trigger"];
     for part in parts.map(|part| format!("/proc/{part}")).iter().filter(|p| Path::new(p).exists()) {
@@ -173,10 +173,10 @@ fn mount_the_usual() -> Result<()> {
     })
 }
 
-/// mount(2), with an error that says where and what. Not on a symlink: by `..` it could lead out,
-/// and cover the host's root just when we want to unmount that.
+/// mount(2), with an error that says where and what. Not on a symlink: by `..` it may lead out.
 fn mount_on(target: &str, source: &str, fstype: &str, flags: MsFlags, options: &str) -> Result<()> {
-    anyhow::ensure!(fs::read_link(target).is_err(), "mount on {target}: a symlink may lead out");
+    let place = fs::symlink_metadata(target).with_context(|| format!("mount on {target}"))?;
+    anyhow::ensure!(!place.is_symlink(), "mount on {target}: a symlink may lead out");
     mount(Some(source), target, Some(fstype), flags, Some(options))
         .with_context(|| format!("mount on {target}: {source:?} {flags:?}"))
 }
@@ -184,10 +184,10 @@ fn mount_on(target: &str, source: &str, fstype: &str, flags: MsFlags, options: &
 /// Closes all above stderr: what the caller left open would be open inside, and a directory of the
 /// host's is a way out (CVE-2024-21626).
 fn close_inherited() -> Result<()> {
-    let open = fs::read_dir("/proc/self/fd").context("read /proc/self/fd")?;
-    let fds = open.filter_map(|fd| fd.ok()?.file_name().to_str()?.parse::<i32>().ok());
-    for fd in fds.filter(|&fd| fd > 2).collect::<Vec<_>>() {
-        let _ = close(fd); // EBADF: the listing's own
+    let fds = fs::read_dir("/proc/self/fd").context("read /proc/self/fd")?;
+    let fds = fds.map(|fd| Ok(fd?.file_name().to_string_lossy().parse()?));
+    for fd in fds.collect::<Result<Vec<i32>>>().context("read /proc/self/fd")? {
+        let _ = (fd > 2).then(|| close(fd)); // EBADF: the listing's own
     }
     Ok(())
 }
@@ -198,13 +198,12 @@ fn signals() -> SigSet {
 }
 
 /// Until our child ends, reaps the orphans that fall to PID 1 and passes signals on.
-fn supervise(mut child: Child) -> Result<ExitCode> {
+fn supervise(child: &mut Child) -> Result<ExitCode> {
     let pid = Pid::from_raw(child.id() as i32);
     let signals = SignalFd::new(&signals()).context("signalfd")?;
     let ended = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
     loop {
-        // Look (WNOWAIT), and reap orphans by pid: it is std that waits for our child, as nix's
-        // wait fails (EINVAL) on a death by real-time signal.
+        // Only look (WNOWAIT): std waits for our child, as nix fails (EINVAL) on real-time signals.
         let dead = waitid(Id::All, ended | WaitPidFlag::WNOWAIT).map(|status| status.pid());
         if let Some(status) = child.try_wait().context("wait")? {
             let code = status.code().or(status.signal().map(|signal| 128 + signal));
@@ -247,11 +246,6 @@ fn bytes(size: &str) -> Result<u64, String> {
     let bytes = unit.and_then(|(_, power)| Some(number.parse::<f64>().ok()? * 2f64.powi(*power)));
     let bytes = bytes.map(|bytes| bytes as u64).filter(|bytes| (6 << 20..=1 << 50).contains(bytes));
     bytes.ok_or("must be 6m to 1048576g, such as 64m or 1.5g".into())
-}
-
-/// Reads a number of CPUs; the kernel hands out no less than a hundredth.
-fn cpus(number: &str) -> Result<f64, String> {
-    number.parse().ok().filter(|n| (0.01..=1e6).contains(n)).ok_or("must be 0.01 to 1000000".into())
 }
 
 /// Says why we end and with which exit code.

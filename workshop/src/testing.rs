@@ -27,12 +27,25 @@ pub fn trial(
     needs_root: bool,
     test: impl FnOnce() -> Result<()> + Send + 'static,
 ) -> Trial {
-    let missing = match *PRIVILEGE {
+    trial_unless(missing_privilege(needs_root), name, test)
+}
+
+/// The privilege that is missing, if it is: root, or at least a user namespace.
+pub fn missing_privilege(needs_root: bool) -> Option<&'static str> {
+    match *PRIVILEGE {
         Privilege::Root => None,
         Privilege::UserNamespace if needs_root => Some("needs root"),
         Privilege::UserNamespace => None,
         Privilege::None => Some("needs root, or user namespaces"),
-    };
+    }
+}
+
+/// A trial that is ignored, with the reason in its name, where something is missing.
+pub fn trial_unless(
+    missing: Option<&'static str>,
+    name: String,
+    test: impl FnOnce() -> Result<()> + Send + 'static,
+) -> Trial {
     let test = || test().map_err(|error| Failed::from(format!("{error:#}")));
     match missing {
         None => Trial::test(name, test),

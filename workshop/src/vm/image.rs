@@ -17,7 +17,8 @@ use super::{Settings, WORKSPACE, output};
 
 /// What busybox has not, or not as the checks need it.
 const TOOLS: &[&str] = &[
-    "sh", "bash", "env", "hostname", "id", "mount", "ps", "setpriv", "setsid", "umount", "unshare",
+    "sh", "bash", "env", "hostname", "id", "mount", "ps", "setpriv", "setsid", "strace", "umount",
+    "unshare",
 ];
 
 /// Where the guest's `/` is in the initramfs, which itself cannot be left by pivot_root(2).
@@ -74,7 +75,7 @@ fn programs(workspace: &Path) -> Result<Vec<(String, PathBuf)>> {
         let path = PathBuf::from(message["executable"].as_str()?);
         let name = message["target"]["name"].as_str()?;
         let wanted = match message["target"]["kind"][0].as_str()? {
-            "test" => ["machines", "checks", "transcripts", "ways_out"].contains(&name),
+            "test" => ["machines", "transcripts", "checks", "faults", "ways_out"].contains(&name),
             "bin" => message["profile"]["test"] == false,
             _ => false,
         };
@@ -101,7 +102,7 @@ fn variables(workspace: &Path, programs: &[(String, PathBuf)], settings: &Settin
         settings.filter.replace('\'', r"'\''"),
         workspace.display(),
         steps.display(),
-        ["machines", "transcripts", "checks", "ways_out"].map(tests).concat(),
+        ["machines", "transcripts", "checks", "faults", "ways_out"].map(tests).concat(),
     )
 }
 

@@ -1,0 +1,214 @@
+//! The faults: every system call that a step makes on purpose, and what is to come of its failure.
+
+use std::ops::RangeInclusive;
+
+use nix::errno::Errno::{self, *};
+
+use super::trace::Who::{self, Child, Command, Run};
+
+/// A system call that fails.
+pub struct Fault {
+    /// The steps that make it.
+    pub steps: RangeInclusive<usize>,
+    /// Whose it is.
+    pub who: Who,
+    /// The last of these, the others come before: a name, and a part of its arguments.
+    pub at: &'static [&'static str],
+    /// What it is for.
+    pub purpose: &'static str,
+    /// How it fails.
+    pub errno: Errno,
+    /// What is to come of it.
+    pub then: Then,
+    /// Which calls of that name fail after it, too: as strace has it, `+` is for all, `+2` for every
+    /// second.
+    pub again: &'static str,
+    /// What runs in the container.
+    pub command: &'static [&'static str],
+}
+
+/// What comes of a fault. Words are those that the line must have, for they name the call.
+#[derive(Clone, Copy)]
+pub enum Then {
+    /// 125, and nothing was started.
+    Stops(&'static str),
+    /// 125, and the command, which may have been running, is gone.
+    Ends(&'static str),
+    /// The command could not be executed: this code.
+    Unexecuted(u8, &'static str),
+    /// Nothing: this is why.
+    Ignored(&'static str),
+    /// The code is the command's, and something is left on the host until the next run.
+    Leaves(&'static str),
+}
+
+use Then::{Ends, Ignored, Leaves, Stops, Unexecuted};
+
+impl Fault {
+    /// The call that fails, with a part of its arguments.
+    pub fn last(&self) -> &'static str {
+        self.at.last().copied().unwrap_or_default()
+    }
+
+    /// Its name.
+    pub fn call(&self) -> &'static str {
+        self.last().split(' ').next().unwrap_or_default()
+    }
+
+    const fn again(mut self, again: &'static str) -> Fault {
+        self.again = again;
+        self
+    }
+
+    const fn with(mut self, command: &'static [&'static str]) -> Fault {
+        self.command = command;
+        self
+    }
+}
+
+const fn fault(
+    steps: RangeInclusive<usize>,
+    who: Who,
+    at: &'static [&'static str],
+    purpose: &'static str,
+    errno: Errno,
+    then: Then,
+) -> Fault {
+    let command = &["/bin/echo", "started"];
+    Fault { steps, who, at, purpose, errno, then, again: "", command }
+}
+
+/// For faults that come while the command is there: it has to stay for a moment.
+const SLEEP: &[&str] = &["/bin/sleep", "0.3"];
+/// Sends PID 1 a signal, which that passes on. Twice, for its own first one fails, too.
+const SIGNAL: &[&str] = &["/bin/sh", "-c", "kill -WINCH 1 2>/dev/null; kill -WINCH 1; sleep 0.3"];
+
+const SIGNALS: &str = "rt_sigprocmask SIG_BLOCK, [HUP";
+const STD: &str = "std tries again";
+/// pthread_sigmask(3) returns its error, and nix 0.31 looks into errno. (There is but EINVAL, for a bad
+/// first argument.)
+const NIX: &str = "nix does not see it";
+const CLEANS: &str = "cleaning up after killed runs is for the next run, too";
+
+/// In the order in which they are called.
+#[rustfmt::skip] // A line each.
+pub static FAULTS: &[Fault] = &[
+    // The first wall.
+    fault(2..=5, Run, &["unshare CLONE_NEWUTS"], "UTS (from step 3 PID, too)", EPERM, Stops("unshare")),
+    fault(2..=5, Run, &["unshare CLONE_NEWUTS"], "UTS (from step 3 PID, too)", ENOSPC, Stops("unshare")),
+    fault(2..=5, Run, &["sethostname \"box\""], "--hostname", EPERM, Stops("sethostname \"box\"")),
+    fault(2..=5, Run, &["sethostname \"box\""], "--hostname", EINVAL, Stops("sethostname \"box\"")),
+    // `run`, before it starts PID 1.
+    fault(3..=5, Run, &["openat \"/proc/self/fd\""], "what the caller left open", EMFILE, Stops("/proc/self/fd")),
+    fault(3..=5, Run, &["getdents64 /fd>"], "what the caller left open", EIO, Stops("/proc/self/fd")),
+    fault(3..=5, Run, &["getdents64 /fd>", "close /fd>", "close 3"], "what the caller left open", EIO, Ignored("it is closed all the same")),
+    fault(3..=5, Run, &["openat \"/proc/self/status\""], "is SIGCHLD ignored", EMFILE, Stops("/proc/self/status")),
+    fault(3..=5, Run, &["read /status>"], "is SIGCHLD ignored", EIO, Stops("/proc/self/status")),
+    fault(3..=5, Run, &[SIGNALS], "signals wait", EINVAL, Ignored(NIX)),
+    fault(3..=5, Run, &["pipe2"], "by which PID 1 tells `run`", EMFILE, Stops("pipe")),
+    // The cgroup.
+    fault(5..=5, Run, &["openat \"/proc/self/mountinfo\""], "where are cgroups", EMFILE, Stops("/proc/self/mountinfo")),
+    fault(5..=5, Run, &["read /mountinfo>"], "where are cgroups", EIO, Stops("/proc/self/mountinfo")),
+    fault(5..=5, Run, &["openat \"/proc/self/cgroup\""], "which is ours", EMFILE, Stops("/proc/self/cgroup")),
+    fault(5..=5, Run, &["read /cgroup>"], "which is ours", EIO, Stops("/proc/self/cgroup")),
+    fault(5..=5, Run, &["pipe2", "statx cgroup.procs\""], "killed runs: is it a cgroup", EACCES, Ignored(CLEANS)),
+    fault(5..=5, Run, &["pipe2", "openat O_DIRECTORY"], "killed runs: what is in it", EMFILE, Ignored(CLEANS)),
+    fault(5..=5, Run, &["pipe2", "getdents64"], "killed runs: what is in it", EIO, Ignored(CLEANS)),
+    fault(5..=5, Run, &["openat \"/proc/swaps\""], "is there swap to limit", EMFILE, Ignored("then what the kernel has a file for is limited")),
+    fault(5..=5, Run, &["read /proc/swaps>"], "is there swap to limit", EIO, Ignored("then what the kernel has a file for is limited")),
+    fault(5..=5, Run, &["mkdir /step05-"], "the cgroup", ENOSPC, Stops("mkdir in")),
+    fault(5..=5, Run, &["mkdir /step05-"], "the cgroup", EACCES, Stops("mkdir in")),
+    fault(5..=5, Run, &["openat /step05-"], "to lock it", EMFILE, Stops("lock")),
+    fault(5..=5, Run, &["flock LOCK_EX"], "others are to know that it is ours", ENOLCK, Stops("lock")),
+    fault(5..=5, Run, &["flock LOCK_EX"], "others are to know that it is ours", ENOLCK, Stops("lock")).again("+"),
+    fault(5..=5, Run, &["flock LOCK_EX", "statx /step05-"], "has another run removed it", EACCES, Stops("step05-")),
+    fault(5..=5, Run, &["statx pids.max"], "does the kernel have the file", EACCES, Ignored("only what limits swap may be missing")),
+    fault(5..=5, Run, &["openat pids.max"], "the limit", EACCES, Stops("write 20 to")),
+    fault(5..=5, Run, &["openat pids.max", "write \"20\""], "the limit", EINVAL, Stops("write 20 to")),
+    // PID 1 comes.
+    fault(3..=5, Run, &["clone3"], "a process for PID 1", EAGAIN, Stops("start /proc/self/exe")),
+    fault(3..=5, Run, &["clone3"], "a process for PID 1", ENOMEM, Stops("start /proc/self/exe")),
+    fault(3..=5, Child, &["execve \"/proc/self/exe\""], "PID 1 is this program", EACCES, Stops("start /proc/self/exe")),
+    fault(3..=5, Run, &["read pipe:"], "is PID 1 ready", EINTR, Ignored(STD)),
+    fault(3..=5, Run, &["read pipe:"], "is PID 1 ready", EIO, Ends("wait for PID 1")),
+    fault(3..=5, Child, &["prctl PR_SET_PDEATHSIG"], "die with `run`", EINVAL, Stops("prctl PR_SET_PDEATHSIG")),
+    fault(3..=5, Child, &["openat \"/proc/self/fd/4\""], "the pipe", EMFILE, Stops("open the pipe")),
+    fault(3..=5, Child, &["openat \"/proc/self/fd/4\"", "close 3"], "the pipe", EIO, Stops("close the pipe")),
+    fault(3..=5, Child, &["openat \"/proc/self/fd/4\"", "close 4"], "the pipe", EIO, Stops("close the pipe")),
+    fault(5..=5, Child, &["openat cgroup.procs"], "join the cgroup", EACCES, Stops("join")),
+    fault(5..=5, Child, &["openat cgroup.procs", "write \"0\""], "join the cgroup", ENOSPC, Stops("join")),
+    fault(5..=5, Child, &["unshare CLONE_NEWCGROUP"], "what /proc/self/cgroup says", ENOSPC, Stops("unshare CLONE_NEWCGROUP")),
+    // The root filesystem.
+    fault(4..=5, Child, &["unshare CLONE_NEWNS"], "mounts", EPERM, Stops("unshare CLONE_NEWNS")),
+    fault(4..=5, Child, &["unshare CLONE_NEWNS"], "mounts", ENOSPC, Stops("unshare CLONE_NEWNS")),
+    fault(4..=5, Child, &["statx \"/\""], "is / a symlink", EIO, Stops("mount on /:")),
+    fault(4..=5, Child, &["mount \"/\""], "no mount of ours on the host", EINVAL, Stops("mount on /:")),
+    fault(4..=5, Child, &["mount MS_BIND|MS_REC"], "the rootfs is a mount point", ENOENT, Stops("rootfs")),
+    fault(4..=5, Child, &["mount MS_BIND|MS_REC"], "the rootfs is a mount point", EACCES, Stops("rootfs")),
+    fault(4..=5, Child, &["chdir"], "into the rootfs", EACCES, Stops("rootfs")),
+    fault(4..=5, Child, &["pivot_root"], "the rootfs becomes /", EINVAL, Stops("pivot_root")),
+    fault(4..=5, Child, &["statx \"/proc\""], "is /proc a symlink", EIO, Stops("mount on /proc:")),
+    fault(4..=5, Child, &["mount \"/proc\""], "/proc", EPERM, Stops("mount on /proc:")),
+    fault(4..=5, Child, &["statx \"/dev\""], "is /dev a symlink", EIO, Stops("mount on /dev:")),
+    fault(4..=5, Child, &["mount \"/dev\""], "/dev", ENOMEM, Stops("mount on /dev:")),
+    fault(4..=5, Child, &["mkdir \"/dev/pts\""], "/dev/pts", ENOSPC, Stops("mkdir in /dev")),
+    fault(4..=5, Child, &["mkdir \"/dev/shm\""], "/dev/shm", ENOSPC, Stops("mkdir in /dev")),
+    fault(4..=5, Child, &["statx \"/dev/pts\""], "is /dev/pts a symlink", EIO, Stops("mount on /dev/pts:")),
+    fault(4..=5, Child, &["mount \"/dev/pts\""], "/dev/pts", EINVAL, Stops("mount on /dev/pts:")),
+    fault(4..=5, Child, &["statx \"/dev/shm\""], "is /dev/shm a symlink", EIO, Stops("mount on /dev/shm:")),
+    fault(4..=5, Child, &["mount \"/dev/shm\""], "/dev/shm", ENOMEM, Stops("mount on /dev/shm:")),
+    fault(4..=5, Child, &["openat \"dev/"], "/dev/null and the others", ENOSPC, Stops("create dev/null")),
+    fault(4..=5, Child, &["statx \"dev/"], "is dev/null a symlink", EIO, Stops("mount on dev/null:")),
+    fault(4..=5, Child, &["mount \"dev/"], "/dev/null and the others", ENOENT, Stops("mount on dev/null:")),
+    fault(4..=5, Child, &["symlink \"dev/"], "/dev/fd and the others", ENOSPC, Stops("symlink in /dev")),
+    fault(4..=5, Child, &["statx \"/sys\""], "is /sys a symlink", EIO, Ignored("the host's is tried, which looks again")),
+    fault(4..=5, Child, &["mount \"sysfs\""], "/sys", EPERM, Ignored("the host's has to do, without its cgroups")),
+    fault(4..=5, Child, &["mount \"sysfs\""], "/sys", EPERM, Stops("mount on /sys:")).again("+"),
+    fault(4..=5, Child, &["mount \"sysfs\""], "/sys, and the host's read-only", EPERM, Stops("mount on /sys:")).again("+2"),
+    fault(4..=5, Child, &["mount \"sysfs\""], "/sys, and over the host's cgroups", EPERM, Stops("mount on /sys/fs:")).again("+3"),
+    fault(4..=5, Child, &["umount2"], "the host's / goes", EINVAL, Stops("umount2 the host's /")),
+    // The command.
+    fault(1..=2, Run, &["write \"Running "], "announce the command", EIO, Ignored("nobody can be told")),
+    fault(3..=5, Child, &["write \"Running "], "announce the command", EIO, Ignored("nobody can be told")).with(&["/bin/true"]),
+    fault(3..=5, Child, &["write \"Running ", "write \".\""], "PID 1 is ready", EPIPE, Stops("tell `run`")),
+    fault(3..=5, Child, &["rt_sigprocmask SIG_UNBLOCK"], "the command hears signals", EINVAL, Ignored(NIX)),
+    fault(3..=5, Child, &["clone3"], "a process for the command", EAGAIN, Unexecuted(126, "exec: \"/bin/echo\"")),
+    fault(1..=5, Command, &["execve \"/bin/echo\""], "the command", EACCES, Unexecuted(126, "exec: \"/bin/echo\"")),
+    fault(1..=5, Command, &["execve \"/bin/echo\""], "the command", E2BIG, Unexecuted(126, "exec: \"/bin/echo\"")),
+    fault(1..=2, Command, &["execve \"/bin/echo\""], "the command", ENOENT, Unexecuted(127, "exec: \"/bin/echo\"")),
+    fault(3..=5, Command, &["execve \"/bin/echo\""], "the command, whose file is there", ENOENT, Unexecuted(126, "exec: the interpreter of \"/bin/echo\"")),
+    fault(3..=5, Child, &["clone3", SIGNALS], "signals wait again", EINVAL, Ignored(NIX)),
+    // Both wait.
+    fault(3..=5, Run, &["signalfd4"], "to hear of signals", EMFILE, Ends("signalfd")),
+    fault(3..=5, Child, &["signalfd4"], "to hear of signals", EMFILE, Ends("signalfd")),
+    fault(3..=5, Run, &["waitid WNOWAIT"], "who has ended", EINVAL, Ignored("nix says so of a death by real-time signal")).with(SLEEP),
+    fault(3..=5, Child, &["waitid WNOWAIT"], "who has ended", EINVAL, Ignored("nix says so of a death by real-time signal")).with(SLEEP),
+    fault(3..=5, Run, &["wait4"], "has our child", ECHILD, Ends("wait")).with(SLEEP),
+    fault(3..=5, Child, &["wait4"], "has our child", ECHILD, Ends("wait")).with(SLEEP),
+    fault(3..=5, Run, &["read signalfd"], "signals", EIO, Ends("read signalfd")).with(SLEEP),
+    fault(3..=5, Child, &["read signalfd"], "signals", EIO, Ends("read signalfd")).with(SLEEP),
+    fault(3..=5, Child, &["kill SIGWINCH"], "pass a signal on", ESRCH, Ignored("it was too late")).with(SIGNAL),
+    // And the cgroup goes.
+    fault(5..=5, Run, &["rmdir /step05-"], "the cgroup", EBUSY, Ignored("it is tried again")),
+    fault(5..=5, Run, &["rmdir /step05-"], "the cgroup", EPERM, Leaves("rmdir")).again("+"),
+];
+
+/// Calls that have no fault of their own: they are not made on purpose, or cannot fail.
+#[rustfmt::skip]
+pub const NO_FAULT: &[&str] = &[
+    // The allocator, and std's threads and panics.
+    "brk", "mmap", "munmap", "mprotect", "mremap", "madvise", "futex", "getrandom", "gettid",
+    "sigaltstack", "exit_group",
+    // They only ask.
+    "getpid", "lseek", "fcntl F_GETFD", "fstat", "statx \"\"", "newfstatat \"\"",
+    // What libc does around a spawn: it blocks all signals, and has the child reset their actions.
+    "rt_sigaction", "rt_sigprocmask SIG_BLOCK, ~[", "rt_sigprocmask SIG_SETMASK",
+    "rt_sigprocmask SIG_BLOCK, NULL",
+    // By std, when a file is dropped. Linux lets go of it whatever it answers (`man 2 close`), which
+    // an injected fault would not.
+    "close",
+    // Only where there is no sysfs: the faults of that mount that fail `again` try them.
+    "mount MS_REMOUNT", "mount \"/sys/fs\"", "statx \"/sys/fs\"",
+    // Only in version 2 of cgroups: without an answer the next cgroup up is looked at.
+    "openat cgroup.subtree_control", "read cgroup.subtree_control", "statx cgroup.type",
+];
