@@ -73,8 +73,9 @@ pub(super) fn ipc(container: &Container) -> Result<bool> {
 
 /// Listens at a name that is in no filesystem, but in the network namespace.
 pub(super) fn abstract_socket(container: &Container) -> Result<bool> {
-    let name = "workshop-host";
-    let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(name)?)?;
+    // The host that is thrown away shares its network with others: the name is ours alone.
+    let name = container.marker()?;
+    let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
     thread::spawn(move || listener.accept().map(|(mut client, _)| client.write_all(b"hello")));
     container.sh(&format!("{} connect {name}", container.trick()?))
 }
