@@ -198,7 +198,7 @@ pub static FAULTS: &[Fault] = &[
 pub const NO_FAULT: &[&str] = &[
     // The allocator, and std's threads and panics.
     "brk", "mmap", "munmap", "mprotect", "mremap", "madvise", "futex", "getrandom", "gettid",
-    "sigaltstack", "exit_group",
+    "sigaltstack", "exit_group", "clock_gettime",
     // They only ask.
     "getpid", "lseek", "fcntl F_GETFD", "fstat", "statx \"\"", "newfstatat \"\"",
     // What libc does around a spawn: it blocks all signals, and has the child reset their actions.
