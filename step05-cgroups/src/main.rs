@@ -159,7 +159,7 @@ fn mount_the_usual() -> Result<()> {
     }
     // Parts of `/proc` are the host's: directories become read-only, and files are closed.
     let inert = inert | MsFlags::MS_RDONLY;
-    let parts = ["acpi", "bus", "fs", "irq", "scsi", "sys", "kcore", "keys", "sysrq-trigger"];
+    let parts = ["sys", "bus", "fs", "irq", "acpi", "scsi", "kcore", "keys", "sysrq-trigger"];
     for part in parts.map(|part| format!("/proc/{part}")).iter().filter(|p| Path::new(p).exists()) {
         let source = if Path::new(part).is_dir() { part } else { "/dev/null" };
         mount_on(part, source, "", MsFlags::MS_BIND, "")?;

@@ -24,6 +24,9 @@ const TOOLS: &[&str] = &[
 /// Where the guest's `/` is in the initramfs, which itself cannot be left by pivot_root(2).
 const ROOT: &str = "machine";
 
+/// The tests of what depends on the machine.
+const TESTS: [&str; 3] = ["machines", "transcripts", "checks"];
+
 /// What the kernel starts: puts `/machine` on top of the initramfs, and goes on there.
 const INIT: &str = "#!/machine/bin/busybox sh
 cd /machine
@@ -75,7 +78,7 @@ fn programs(workspace: &Path) -> Result<Vec<(String, PathBuf)>> {
         let path = PathBuf::from(message["executable"].as_str()?);
         let name = message["target"]["name"].as_str()?;
         let wanted = match message["target"]["kind"][0].as_str()? {
-            "test" => ["machines", "transcripts", "checks", "faults", "ways_out"].contains(&name),
+            "test" => TESTS.contains(&name),
             "bin" => message["profile"]["test"] == false,
             _ => false,
         };
@@ -102,7 +105,7 @@ fn variables(workspace: &Path, programs: &[(String, PathBuf)], settings: &Settin
         settings.filter.replace('\'', r"'\''"),
         workspace.display(),
         steps.display(),
-        ["machines", "transcripts", "checks", "faults", "ways_out"].map(tests).concat(),
+        TESTS.map(tests).concat(),
     )
 }
 

@@ -162,6 +162,9 @@ pub static FAULTS: &[Fault] = &[
     fault(4..=5, Child, &["mount \"dev/"], "/dev/null and the others", ENOENT, Stops("mount on dev/null:")),
     fault(4..=5, Child, &["symlink \"dev/"], "/dev/fd and the others", ENOSPC, Stops("symlink in /dev")),
     fault(4..=5, Child, &["statx \"/sys\""], "is /sys a symlink", EIO, Ignored("the host's is tried, which looks again")),
+    fault(4..=5, Child, &["statx \"/proc/"], "which parts of /proc there are", EIO, Ignored("taken for missing")),
+    fault(4..=5, Child, &["mount \"/proc/"], "close it", EPERM, Stops("mount on /proc/")),
+    fault(4..=5, Child, &["mount MS_REMOUNT"], "and make it read-only", EPERM, Stops("mount on /proc/")),
     fault(4..=5, Child, &["mount \"sysfs\""], "/sys", EPERM, Ignored("the host's has to do, without its cgroups")),
     fault(4..=5, Child, &["mount \"sysfs\""], "/sys", EPERM, Stops("mount on /sys:")).again("+"),
     fault(4..=5, Child, &["mount \"sysfs\""], "/sys, and the host's read-only", EPERM, Stops("mount on /sys:")).again("+2"),
@@ -208,7 +211,7 @@ pub const NO_FAULT: &[&str] = &[
     // an injected fault would not.
     "close",
     // Only where there is no sysfs: the faults of that mount that fail `again` try them.
-    "mount MS_REMOUNT", "mount \"/sys/fs\"", "statx \"/sys/fs\"",
+    "mount \"/sys/fs\"", "statx \"/sys/fs\"",
     // Only in version 2 of cgroups: without an answer the next cgroup up is looked at.
     "openat cgroup.subtree_control", "read cgroup.subtree_control", "statx cgroup.type",
 ];
