@@ -75,7 +75,7 @@ check() {
 }
 
 need() {
-    if dpkg --status "$@"; then return; fi
+    if dpkg --status "$@" >/dev/null 2>&1; then return; fi
     apt-get update -q
     DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends "$@"
 }
