@@ -129,7 +129,8 @@ fn watch(mut qemu: Command) -> Result<ExitCode> {
     for line in said.split(b'\n') {
         let line = String::from_utf8_lossy(&line.context("read from QEMU")?).into_owned();
         let line = line.trim_end_matches('\r');
-        if line == "vm: booted" {
+        // Before that is what the firmware said to clear the screen.
+        if line.ends_with("vm: booted") {
             let seconds = started.elapsed().as_secs_f32();
             writeln!(out, "vm: booted in {seconds:.1} s")?;
         } else if let Some(number) = line.strip_prefix(ENDED) {
