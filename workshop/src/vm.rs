@@ -126,20 +126,24 @@ fn watch(mut qemu: Command) -> Result<ExitCode> {
         qemu.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("start QEMU")?;
     let said = BufReader::new(qemu.stdout.take().context("no stdout")?);
     let (mut out, mut code) = (std::io::stdout(), None::<u8>);
+    // What the firmware says, to clear the screen for one, matters only if nothing comes of it.
+    let mut before_boot = Some(String::new());
     for line in said.split(b'\n') {
         let line = String::from_utf8_lossy(&line.context("read from QEMU")?).into_owned();
         let line = line.trim_end_matches('\r');
-        // Before that is what the firmware said to clear the screen.
         if line.ends_with("vm: booted") {
-            let seconds = started.elapsed().as_secs_f32();
-            writeln!(out, "vm: booted in {seconds:.1} s")?;
+            before_boot = None;
+            writeln!(out, "vm: booted in {:.1} s", started.elapsed().as_secs_f32())?;
         } else if let Some(number) = line.strip_prefix(ENDED) {
             code = number.parse().ok();
+        } else if let Some(said) = &mut before_boot {
+            *said += &format!("{line}\n");
         } else {
             writeln!(out, "{line}")?;
         }
     }
     let ended = qemu.wait().context("wait for QEMU")?;
+    write!(out, "{}", before_boot.unwrap_or_default())?;
     ensure!(ended.success(), "QEMU failed: {ended}");
     let code = code.context("the VM ended without a result")?;
     writeln!(out, "vm: ended with {code} after {:.0} s", started.elapsed().as_secs_f32())?;

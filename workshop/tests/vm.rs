@@ -39,14 +39,17 @@ fn without_qemu_it_says_what_to_install() {
 
 #[test]
 fn it_passes_on_what_the_guest_says_and_how_it_ended() {
-    let said = vm(Some(r"printf 'test a ... ok\r\nvm: exit 3\r\n'"));
+    let said = vm(Some(r"printf '\033[2Jvm: booted\r\ntest a ... ok\r\nvm: exit 3\r\n'"));
     assert_eq!(said.status.code(), Some(3), "{}", text(&said.stderr));
-    assert!(text(&said.stdout).starts_with("test a ... ok\n"), "{}", text(&said.stdout));
+    let lines = text(&said.stdout);
+    assert!(lines.starts_with("vm: booted in ") && !lines.contains('\x1b'), "{lines:?}");
+    assert_eq!(lines.lines().nth(1), Some("test a ... ok"));
 }
 
 #[test]
 fn a_guest_without_a_result_is_a_failure() {
-    let said = vm(Some("echo test a ... ok"));
+    let said = vm(Some("echo no room for the kernel"));
     assert_eq!(said.status.code(), Some(1));
+    assert!(text(&said.stdout).ends_with("no room for the kernel\n"), "{}", text(&said.stdout));
     assert_eq!(text(&said.stderr), "workshop: the VM ended without a result\n");
 }
