@@ -17,8 +17,7 @@ use super::{Settings, WORKSPACE, output};
 
 /// What busybox has not, or not as the checks need it.
 const TOOLS: &[&str] = &[
-    "sh", "bash", "env", "hostname", "id", "mount", "ps", "setpriv", "setsid", "strace", "umount",
-    "unshare",
+    "sh", "bash", "env", "hostname", "id", "mount", "ps", "setpriv", "setsid", "umount", "unshare",
 ];
 
 /// Where the guest's `/` is in the initramfs, which itself cannot be left by pivot_root(2).
