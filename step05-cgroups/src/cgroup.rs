@@ -4,8 +4,7 @@
 
 use std::fs::{self, DirEntry, File};
 use std::io::ErrorKind::{NotFound, ResourceBusy, WouldBlock};
-use std::path::{Path, PathBuf};
-use std::{env, ffi::OsString, io, mem, thread, time::Duration};
+use std::{env, ffi::OsString, io, mem, path::Path, path::PathBuf, thread, time::Duration};
 
 use anyhow::{Context, Result};
 use nix::fcntl::{Flock, FlockArg};
@@ -42,8 +41,7 @@ impl Limits {
     }
 }
 
-/// The container's cgroup: a directory, in version 1 one for each controller. Our locks on them tell
-/// other runs that they are in use. Dropping it removes them.
+/// The container's cgroup: its directories, locked while in use. Dropping it removes them.
 pub struct Cgroup(pub Vec<OsString>);
 
 impl Cgroup {
@@ -103,7 +101,9 @@ impl Drop for Cgroup {
 /// Joins the cgroup that `run` made ($CGROUP): before we take memory, while its files are in sight.
 pub fn join() -> Result<()> {
     for dir in env::var("CGROUP").context("read $CGROUP")?.lines() {
-        fs::write(format!("{dir}/cgroup.procs"), "0").with_context(|| format!("join {dir}"))?;
+        // Version 1 has a file for a single thread, too: who writes to it need not wait for all CPUs.
+        let file = if Path::new(dir).join("tasks").exists() { "tasks" } else { "cgroup.procs" };
+        fs::write(format!("{dir}/{file}"), "0").with_context(|| format!("join {dir}"))?;
     }
     unshare(CloneFlags::CLONE_NEWCGROUP).context("unshare CLONE_NEWCGROUP")
 }
