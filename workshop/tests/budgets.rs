@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use similar::{ChangeTag, TextDiff};
 use workshop::checks::STEPS;
@@ -12,6 +13,8 @@ const LINES: [usize; 5] = [60, 80, 180, 260, 420];
 const CHANGES: [usize; 4] = [80, 130, 80, 80];
 /// The most lines of step 5's own file.
 const CGROUP_LINES: usize = 160;
+/// The most crates that a room waits for before it has all steps.
+const CRATES: usize = 40;
 
 fn source(step: &str, file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(step).join("src").join(file)
@@ -85,5 +88,46 @@ fn no_step_depends_on_an_architecture() {
             let found = word.into_iter().find(|word| text.contains(word));
             assert_eq!(found, None, "in {}", file.path().display());
         }
+    }
+}
+
+/// The crates that cargo builds for some packages, their own included.
+fn crates(packages: &[&str]) -> Vec<String> {
+    let mut tree = Command::new(env!("CARGO"));
+    tree.args(["tree", "--offline", "--edges", "normal,build", "--prefix", "none", "--no-dedupe"]);
+    tree.args(packages.iter().flat_map(|package| ["--package", package]));
+    let output = tree.current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("cargo tree");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("text");
+    let mut crates: Vec<_> = text.lines().filter_map(|line| line.split(' ').next()).collect();
+    crates.retain(|name| !name.is_empty());
+    crates.sort_unstable();
+    crates.dedup();
+    crates.into_iter().map(String::from).collect()
+}
+
+#[test]
+fn the_steps_are_built_quickly() {
+    let crates = crates(&STEPS);
+    println!("{} crates", crates.len());
+    assert!(STEPS.iter().all(|step| crates.iter().any(|name| name == step)), "{crates:?}");
+    assert!(crates.len() <= CRATES, "{} crates, the most is {CRATES}: {crates:?}", crates.len());
+}
+
+#[test]
+fn the_tools_need_no_test_dependencies() {
+    let crates = crates(&["workshop"]);
+    for name in ["insta", "libtest-mimic", "proptest", "similar"] {
+        assert!(!crates.iter().any(|built| built == name), "{name} is built for the tools");
+    }
+}
+
+/// Else each step, and each tool, would wait for its own build of nix.
+#[test]
+fn all_share_one_nix() {
+    for package in STEPS.into_iter().skip(1).chain(["workshop"]) {
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(package);
+        let manifest = fs::read_to_string(manifest.join("Cargo.toml")).expect("a manifest");
+        assert!(manifest.lines().any(|line| line == "nix.workspace = true"), "{package}");
     }
 }
