@@ -11,6 +11,18 @@ workshop::transcripts! {
         "# exit 3",
         "$ step01-exec run sh -c 'exit 3'; echo $?",
     ],
+    "same-namespace": [
+        "$ step01-exec run sh -c 'readlink /proc/$PPID/ns/uts /proc/self/ns/uts | uniq | wc -l'",
+    ],
+    "exit-codes": [
+        "$ step01-exec run sh -c 'exit 3'; echo $?",
+        "$ step01-exec run sh -c 'kill -INT $$'; echo $?",
+    ],
+    "standard-error": [
+        "$ step01-exec run echo hello 2>/dev/null",
+        "$ step01-exec run echo hello 2>/dev/null | wc -l",
+    ],
+    "options-of-the-command": ["$ step01-exec run echo --hostname rust"],
     "errors": [
         "$ step01-exec run no-such-command; echo $?",
         "$ step01-exec run /etc/passwd; echo $?",
