@@ -29,8 +29,8 @@ workshop::transcripts! {
         "$ step03-pid run sh -c 'trap \"echo goodbye; exit 7\" TERM; while :; do sleep 0.1; done' & sleep 1; kill -TERM $!; wait $!; echo $?",
     ],
     "ends-with-its-command": [
-        "$ step02-uts run sh -c 'setsid sleep 4 & echo started'; ps -e -o args= | grep -c '^sleep 4'",
-        "$ step03-pid run sh -c 'setsid sleep 5 & echo started'; ps -e -o args= | grep -c '^sleep 5'",
+        "$ step02-uts run sh -c 'setsid sleep 4 & echo started'; sleep 1; ps -e -o args= | grep -c '^sleep 4'",
+        "$ step03-pid run sh -c 'setsid sleep 5 & echo started'; sleep 1; ps -e -o args= | grep -c '^sleep 5'",
     ],
     "killed": [
         "$ step03-pid run sleep 9 & sleep 1; ps -e -o args= | grep -c '^sleep 9'; kill -9 $!; sleep 1; ps -e -o args= | grep -c '^sleep 9'",
