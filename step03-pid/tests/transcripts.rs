@@ -17,8 +17,8 @@ workshop::transcripts! {
         "$ step03-pid run cat /proc/1/comm",
     ],
     "zombies": [
-        "$ step03-pid run sh -c '(sleep 0.1 &); sleep 1; ps -e -o stat= | grep -c Z'",
-        "$ unshare --pid --fork sh -c '(sleep 0.1 &); exec sleep 2' & sleep 1; ps -e -o stat= | grep -c Z; wait",
+        "$ step03-pid run sh -c '(sleep 0.1 &); sleep 1; grep -s zombie /proc/[0-9]*/status | wc -l'",
+        "$ unshare --pid --fork sh -c '(sleep 0.1 &); exec sleep 2' & sleep 1; grep -s zombie /proc/[0-9]*/status | wc -l; wait",
     ],
     "signals": ["$ step03-pid run sh -c 'kill -TERM $$'; echo $?", "$ step03-pid run sh -c 'kill -40 $$'; echo $?"],
     "pid-1-and-signals": [
