@@ -14,19 +14,24 @@ use std::process::{Command, ExitCode};
 
 use clap::Parser;
 
+// ANCHOR: Cli
 #[derive(Parser)]
 enum Cli {
     /// Run a command
     Run(Container),
 }
+// ANCHOR_END: Cli
 
+// ANCHOR: Container
 #[derive(clap::Args)]
 struct Container {
     /// The program to run, and its arguments
     #[arg(required = true, trailing_var_arg = true, num_args = 1.., value_names = ["COMMAND", "ARGS"])]
     command: Vec<OsString>,
 }
+// ANCHOR_END: Container
 
+// ANCHOR: main
 fn main() -> ExitCode {
     match Cli::try_parse() {
         Ok(Cli::Run(container)) => run(&container),
@@ -36,7 +41,9 @@ fn main() -> ExitCode {
         }
     }
 }
+// ANCHOR_END: main
 
+// ANCHOR: run
 /// Announces the command and becomes it; returns only if that fails.
 fn run(container: &Container) -> ExitCode {
     let command = &container.command;
@@ -46,14 +53,19 @@ fn run(container: &Container) -> ExitCode {
     let code = if error.kind() == ErrorKind::NotFound { 127 } else { 126 };
     fail(code, &format!("exec: {:?}: {error}", command[0]))
 }
+// ANCHOR_END: run
 
+// ANCHOR: fail
 /// Says why we end and with which exit code.
 fn fail(code: u8, why: &str) -> ExitCode {
     say(&format!("{}: {why}", env!("CARGO_BIN_NAME")));
     ExitCode::from(code)
 }
+// ANCHOR_END: fail
 
+// ANCHOR: say
 /// Prints a line on stderr, in one piece; where stderr is closed, `eprintln!` would panic.
 fn say(line: &str) {
     let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }
+// ANCHOR_END: say

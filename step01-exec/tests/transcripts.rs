@@ -11,6 +11,16 @@ workshop::transcripts! {
         "# exit 3",
         "$ step01-exec run sh -c 'exit 3'; echo $?",
     ],
+    "same-namespace": [
+        "$ step01-exec run sh -c 'readlink /proc/$PPID/ns/uts /proc/self/ns/uts | uniq | wc -l'",
+    ],
+    "exit-codes": [
+        "$ step01-exec run sh -c 'exit 3' || echo $?",
+        "$ step01-exec run sh -c 'kill -INT $$' || echo $?",
+    ],
+    "standard-error": ["$ step01-exec run echo hello | wc -l"],
+    "closed-pipe": ["$ step01-exec run yes | head -n 1"],
+    "options-of-the-command": ["$ step01-exec run echo --hostname rust"],
     "errors": [
         "$ step01-exec run no-such-command; echo $?",
         "$ step01-exec run /etc/passwd; echo $?",

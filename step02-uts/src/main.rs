@@ -24,6 +24,7 @@ enum Cli {
     Run(Container),
 }
 
+// ANCHOR: Container
 #[derive(clap::Args)]
 struct Container {
     /// The hostname inside, at most 64 bytes [default: the host's]
@@ -34,7 +35,9 @@ struct Container {
     #[arg(required = true, trailing_var_arg = true, num_args = 1.., value_names = ["COMMAND", "ARGS"])]
     command: Vec<OsString>,
 }
+// ANCHOR_END: Container
 
+// ANCHOR: main
 fn main() -> ExitCode {
     let result = match Cli::try_parse() {
         Ok(Cli::Run(container)) => run(&container),
@@ -48,7 +51,9 @@ fn main() -> ExitCode {
         _ => fail(125, &format!("{error:#}")),
     })
 }
+// ANCHOR_END: main
 
+// ANCHOR: run
 /// Makes the namespace, announces the command and becomes it; returns only if that fails.
 fn run(container: &Container) -> Result<ExitCode> {
     unshare(CloneFlags::CLONE_NEWUTS).context("unshare CLONE_NEWUTS")?;
@@ -63,6 +68,7 @@ fn run(container: &Container) -> Result<ExitCode> {
     let code = if error.kind() == ErrorKind::NotFound { 127 } else { 126 };
     Ok(fail(code, &format!("exec: {:?}: {error}", command[0])))
 }
+// ANCHOR_END: run
 
 /// Says why we end and with which exit code.
 fn fail(code: u8, why: &str) -> ExitCode {

@@ -13,6 +13,14 @@ workshop::transcripts! {
         "$ hostname",
     ],
     "hostname-by-option": ["$ step02-uts run --hostname rust hostname", "$ hostname"],
+    "another-namespace": [
+        "$ step02-uts run sh -c 'readlink /proc/$PPID/ns/uts /proc/self/ns/uts | uniq | wc -l'",
+    ],
+    "every-run-is-new": [
+        "$ step02-uts run hostname rust",
+        "$ step02-uts run hostname",
+    ],
+    "way-back": ["$ step02-uts run --hostname rust nsenter --target 1 --uts hostname"],
     "errors": [
         "$ step02-uts run --hostname \"$(printf %065d 0)\" true; echo $?",
         "$ step02-uts run --hostnam rust true; echo $?",

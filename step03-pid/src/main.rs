@@ -25,6 +25,7 @@ use nix::sys::signalfd::SignalFd;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Pid, close, pipe, sethostname};
 
+// ANCHOR: Cli
 #[derive(Parser)]
 enum Cli {
     /// Run a command that has its own hostname and process ids
@@ -33,6 +34,7 @@ enum Cli {
     #[command(hide = true)]
     Child(Container),
 }
+// ANCHOR_END: Cli
 
 #[derive(clap::Args)]
 struct Container {
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
     })
 }
 
+// ANCHOR: run
 /// Makes the namespaces, starts `child` in them and waits for it.
 fn run(container: &Container) -> Result<ExitCode> {
     unshare(CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWPID).context("unshare UTS, PID")?;
@@ -83,7 +86,9 @@ fn run(container: &Container) -> Result<ExitCode> {
     // If it is we who failed, nothing in the namespace may go on.
     ended.inspect_err(|_| drop(child.kill().and(child.wait())))
 }
+// ANCHOR_END: run
 
+// ANCHOR: child
 /// As PID 1, finishes the walls from inside, starts the command and waits for it.
 fn child(container: &Container) -> Result<ExitCode> {
     // Whatever kills `run`, the kernel kills us then, and all in the namespace with us.
@@ -105,7 +110,9 @@ fn child(container: &Container) -> Result<ExitCode> {
         Err(error) => Ok(not_started(&command[0], &error)),
     }
 }
+// ANCHOR_END: child
 
+// ANCHOR: close_inherited
 /// Closes all above stderr: what the caller left open would be open inside, and a directory of the
 /// host's is a way out (CVE-2024-21626).
 fn close_inherited() -> Result<()> {
@@ -116,12 +123,16 @@ fn close_inherited() -> Result<()> {
     }
     Ok(())
 }
+// ANCHOR_END: close_inherited
 
+// ANCHOR: signals
 /// The signals to pass on: all but those of ^Z and `fg`, which must stop and continue us.
 fn signals() -> SigSet {
     Signal::iterator().filter(|s| ![SIGCONT, SIGTSTP, SIGTTIN, SIGTTOU].contains(s)).collect()
 }
+// ANCHOR_END: signals
 
+// ANCHOR: supervise
 /// Until our child ends, reaps the orphans that fall to PID 1 and passes signals on.
 fn supervise(child: &mut Child) -> Result<ExitCode> {
     let pid = Pid::from_raw(child.id() as i32);
@@ -141,7 +152,9 @@ fn supervise(child: &mut Child) -> Result<ExitCode> {
         }
     }
 }
+// ANCHOR_END: supervise
 
+// ANCHOR: pass_on
 /// Waits for a signal and passes it on if a process sent it (`man 2 sigaction`, si_code <= 0). What
 /// the terminal sends (^C) goes to all in front of it, but SIGHUP perhaps only to us.
 fn pass_on(signals: &SignalFd, pid: Pid) -> Result<()> {
@@ -151,7 +164,9 @@ fn pass_on(signals: &SignalFd, pid: Pid) -> Result<()> {
     }
     Ok(())
 }
+// ANCHOR_END: pass_on
 
+// ANCHOR: not_started
 /// Says why the command did not start: 127 not found, 126 anything else (`man 1p sh`).
 fn not_started(program: &OsStr, error: &io::Error) -> ExitCode {
     let path = env::var_os("PATH").filter(|_| !program.as_bytes().contains(&b'/'));
@@ -162,6 +177,7 @@ fn not_started(program: &OsStr, error: &io::Error) -> ExitCode {
     let what = if missing && found { "the interpreter of " } else { "" };
     fail(code, &format!("exec: {what}{program:?}: {error}"))
 }
+// ANCHOR_END: not_started
 
 /// Says why we end and with which exit code.
 fn fail(code: u8, why: &str) -> ExitCode {
