@@ -162,6 +162,9 @@ fn version(text: &str) -> (u32, u32) {
 
 fn kernel(found: &Findings) -> Line {
     let line = format!("Linux {}", found.kernel);
+    if found.kernel.is_empty() {
+        return bad("kernel", "there is no /proc", "sudo mount -t proc proc /proc").stops(2);
+    }
     match version(&found.kernel) {
         // Cgroup namespaces came with 4.6. WSL 1 only says that it is 4.4.
         old if old < (4, 6) && found.wsl != Some(1) => {

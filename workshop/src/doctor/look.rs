@@ -14,7 +14,10 @@ use crate::rootfs::{self, arch};
 pub fn findings() -> Findings {
     let kernel = read("/proc/sys/kernel/osrelease");
     let path = env::var_os("ROOTFS").map(PathBuf::from);
-    let path = path.unwrap_or_else(|| Path::new(rootfs::WORKSPACE).join("rootfs"));
+    let path = path.unwrap_or_else(|| {
+        let workspace = Path::new(rootfs::WORKSPACE);
+        workspace.canonicalize().unwrap_or(workspace.into()).join("rootfs")
+    });
     Findings {
         wsl: wsl(&kernel),
         kernel,
@@ -56,10 +59,9 @@ fn cargo() -> Option<String> {
 }
 
 fn user() -> User {
-    let root = fs::metadata("/proc/self").is_ok_and(|us| us.uid() == 0);
     if Privilege::ours() == Privilege::Root {
         return User::Root;
-    } else if root {
+    } else if is_root() {
         return User::RootInName;
     }
     match ask(Command::new("sudo").args(["-n", "true"])) {
@@ -67,6 +69,10 @@ fn user() -> User {
         Err(_) if in_path("sudo") => User::Sudo { password: true },
         Err(_) => User::Plain,
     }
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|us| us.uid() == 0)
 }
 
 fn in_path(program: &str) -> bool {
@@ -110,8 +116,8 @@ fn shared(mounts: &str) -> Option<bool> {
 
 fn namespaces() -> UserNamespaces {
     let mut unshare = Command::new("unshare");
-    if fs::metadata("/proc/self").is_ok_and(|us| us.uid() == 0) {
-        // What root may is of no interest.
+    if read("/proc/self/uid_map").ends_with(" 4294967295") && is_root() {
+        // What root may is of no interest, only what an ordinary user may.
         unshare = Command::new("setpriv");
         unshare.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
         unshare.args(["--inh-caps=-all", "unshare"]);

@@ -35,6 +35,7 @@ type Case = (&'static str, fn(&mut Findings));
 
 const CASES: &[Case] = &[
     ("an old kernel", |m| m.kernel = "4.4.0-210-generic".into()),
+    ("no /proc", |m| m.kernel.clear()),
     ("another architecture", |m| m.arch = "riscv64"),
     ("an old cargo", |m| m.cargo = Some("1.63.0".into())),
     ("no cargo", |m| m.cargo = None),
