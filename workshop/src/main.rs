@@ -1,6 +1,7 @@
 //! `cargo workshop`: the tools of the workshop.
 #![forbid(unsafe_code)]
 
+mod check;
 mod doctor;
 mod rootfs;
 mod storms;
@@ -20,6 +21,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Tool {
+    Check(check::Args),
     Doctor(doctor::Args),
     Rootfs(rootfs::Args),
     Storm(storms::Args),
@@ -27,10 +29,12 @@ enum Tool {
 }
 
 fn main() -> ExitCode {
-    if let Some(code) = workshop::storm::on_the_host() {
+    let on_the_host = workshop::storm::on_the_host().or_else(workshop::checks::on_the_host);
+    if let Some(code) = on_the_host {
         return code;
     }
     let result = match Cli::parse().tool {
+        Tool::Check(args) => check::run(&args),
         Tool::Doctor(args) => doctor::run(&args),
         Tool::Rootfs(args) => rootfs::run(&args).map(|()| ExitCode::SUCCESS),
         Tool::Storm(args) => storms::run(&args),
