@@ -30,16 +30,15 @@ static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
 });
 
 static ROOTFS: LazyLock<PathBuf> = LazyLock::new(|| {
-    let made = make_rootfs(&program("workshop"), programs());
+    let made = make_rootfs(&program("workshop"), &programs().join("../test-rootfs"));
     made.expect("a root filesystem")
 });
 
-/// Makes the root filesystem of all tests and checks, with our own program `workshop`: of the
-/// busybox at hand, and never the one that is played with.
-pub fn make_rootfs(workshop: &Path, programs: &Path) -> Result<PathBuf> {
-    let rootfs = programs.join("../test-rootfs");
+/// Makes a root filesystem for tests or checks, with our own program `workshop`: of the busybox at
+/// hand, and never the one that is played with.
+pub fn make_rootfs(workshop: &Path, rootfs: &Path) -> Result<PathBuf> {
     let mut workshop = Command::new(workshop);
-    workshop.args(["rootfs", "--from", "busybox", "--output"]).arg(&rootfs);
+    workshop.args(["rootfs", "--from", "busybox", "--output"]).arg(rootfs);
     let made = workshop.stdout(Stdio::null()).status();
     ensure!(
         made.is_ok_and(|status| status.success()),

@@ -10,6 +10,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
+use std::sync::mpsc::channel;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -18,7 +20,7 @@ use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, tcgetpgrp};
 
-use crate::host::{Process, descendants, eventually, processes, slowness};
+use crate::host::{Process, descendants, eventually, patience, processes, slowness};
 
 /// Where the directories of checks are made, if not in `/tmp`.
 pub const PLACE: &str = "WORKSHOP_PLACE";
@@ -57,11 +59,15 @@ impl Ended {
         if self.code == code {
             return Ok(self);
         }
-        let said = self.stderr.lines().filter(|line| !line.starts_with("Running ["));
-        let said = said.map(|line| format!("\n{line}")).collect::<String>();
-        let but = if said.is_empty() { "" } else { ", and it says:" };
-        bail!("exit code {} instead of {code}{but}{said}", self.code)
+        bail!("exit code {} instead of {code}{}", self.code, complaint(&self.stderr))
     }
+}
+
+/// What was said on standard error, to be put behind an error of ours.
+fn complaint(stderr: &str) -> String {
+    let said = stderr.lines().filter(|line| !line.starts_with("Running ["));
+    let said: String = said.map(|line| format!("\n{line}")).collect();
+    if said.is_empty() { said } else { format!(", and it says:{said}") }
 }
 
 /// The exit code as a shell has it.
@@ -138,6 +144,14 @@ impl Runner {
         words.join(" ")
     }
 
+    /// The option that it was given last, before the command, if that is one of ours.
+    pub fn last_option(&self) -> Option<&'static str> {
+        let last = self.last.lock().ok()?;
+        let first = last.get(self.argv.len())?.to_str()?.split('=').next();
+        let ours = ["--hostname", "--rootfs", "--memory", "--cpus", "--pids-limit"];
+        ours.into_iter().find(|option| first == Some(*option))
+    }
+
     /// A copy of the program that every user can reach.
     pub fn copy(&self) -> Result<String> {
         let name = Path::new(&self.argv[0]);
@@ -169,7 +183,8 @@ impl Runner {
             let mut byte = [0];
             if stdout.read(&mut byte).context("read stdout")? == 0 {
                 let ended = child.wait_with_output()?;
-                bail!("it ended too soon; stderr: {:?}", String::from_utf8_lossy(&ended.stderr));
+                let stderr = String::from_utf8_lossy(&ended.stderr);
+                bail!("it ended with {}, too soon{}", code(ended.status), complaint(&stderr));
             }
             said.push(byte[0]);
         }
@@ -258,16 +273,31 @@ impl Running {
         descendants(self.pid())
     }
 
-    /// Waits for the end.
-    pub fn end(self) -> Result<Ended> {
-        let output = self.child.wait_with_output().context("wait for the runner")?;
+    /// Waits for the end, ten seconds at most.
+    pub fn end(mut self) -> Result<Ended> {
+        let code = code(self.in_time()?);
+        let (send, said) = channel();
+        thread::spawn(move || send.send(self.child.wait_with_output()));
+        // Only the last who has its end of a pipe closes it.
+        let Ok(output) = said.recv_timeout(patience()) else {
+            bail!("it ended with {code}, but something of it lives on");
+        };
+        let output = output.context("read what it says")?;
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        Ok(Ended { code: code(output.status), stdout: output.stdout, stderr })
+        Ok(Ended { code, stdout: output.stdout, stderr })
     }
 
     /// Waits for the end of the runner alone: what it left may hold its pipes open.
     pub fn wait(mut self) -> Result<i32> {
-        Ok(code(self.child.wait().context("wait for the runner")?))
+        Ok(code(self.in_time()?))
+    }
+
+    fn in_time(&mut self) -> Result<ExitStatus> {
+        let ended = eventually(|| self.child.try_wait()?.context("it does not end"));
+        if ended.is_err() {
+            self.child.kill()?;
+        }
+        ended
     }
 }
 
@@ -310,8 +340,9 @@ impl Terminal {
         eventually(|| {
             self.read()?;
             let at = self.screen.find(text);
+            let shown = || self.screen.replace('\r', "");
             let at =
-                at.with_context(|| format!("no {text:?} on the terminal, but {:?}", self.screen))?;
+                at.with_context(|| format!("no {text:?} on the terminal, but:\n{}", shown()))?;
             self.screen.drain(..at + text.len());
             Ok(())
         })
@@ -358,8 +389,7 @@ impl Terminal {
         eventually(|| {
             self.read()?;
             let found = processes().into_iter().find(|process| process.command.contains(command));
-            ensure!(found.is_none(), "{command:?} is still there: {found:?}");
-            Ok(())
+            found.map_or(Ok(()), |found| bail!("`{}` is still there", found.command))
         })
     }
 }

@@ -89,7 +89,7 @@ fn own_root(runner: &Runner) -> Result<()> {
 
 fn starts_in_the_root(runner: &Runner) -> Result<()> {
     let said = runner.run(["pwd"])?.expect(0)?.text();
-    ensure!(said == "/\n", "it starts in {said}");
+    ensure!(said == "/\n", "it starts in {said:?}");
     Ok(())
 }
 

@@ -18,6 +18,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -114,6 +116,8 @@ impl Check {
         envs.extend((!subject.run).then_some((NO_RUN, OsStr::new("1"))));
         envs.extend(subject.rootfs.map(|rootfs| ("ROOTFS", rootfs.as_os_str())));
         envs.extend(sabotaged);
+        let seconds = (subject.limit * host::slowness()).as_secs().saturating_sub(1).to_string();
+        envs.push((SECONDS, OsStr::new(&seconds)));
         // Ours, so that nothing is left of a check that hung either.
         let place = tempfile::Builder::new().prefix("check-").tempdir_in("/tmp")?;
         fs::set_permissions(place.path(), PermissionsExt::from_mode(0o755))?;
@@ -147,6 +151,7 @@ pub struct Subject<'a> {
 
 const ID: &str = "WORKSHOP_CHECK";
 const ARGV: &str = "WORKSHOP_ARGV";
+const SECONDS: &str = "WORKSHOP_SECONDS";
 const NO_RUN: &str = "WORKSHOP_NO_RUN";
 const SABOTAGED: &str = "WORKSHOP_SABOTAGED";
 
@@ -183,9 +188,20 @@ fn look(check: &Check) -> Result<()> {
         None => Runner::new(argv, rootfs)?,
         Some(_) => Runner::without_run(argv, rootfs)?,
     };
-    (check.look)(&runner).map_err(|error| match runner.last() {
-        last if last.is_empty() => error,
-        last => anyhow!("{error:#}\n{TRIED}{last}"),
+    let runner = Arc::new(runner);
+    let watched = Arc::downgrade(&runner);
+    let seconds = env::var(SECONDS).ok().and_then(|seconds| seconds.parse().ok());
+    thread::spawn(move || {
+        // It hangs, and will be ended.
+        thread::sleep(Duration::from_secs(seconds.unwrap_or(60)));
+        watched.upgrade().inspect(|runner| eprintln!("{TRIED}{}", runner.last()));
+    });
+    (check.look)(&runner).map_err(|error| match (runner.last(), runner.last_option()) {
+        (last, _) if last.is_empty() => error,
+        (last, None) => anyhow!("{error:#}\n{TRIED}{last}"),
+        (last, Some(option)) => {
+            anyhow!("{error:#}\n{TRIED}{last}\n{option} is an option: has your program got it?")
+        }
     })
 }
 
