@@ -106,7 +106,7 @@ fn interrupted() -> Result<()> {
     let (dir, file) = with_program("mine", b"#!/bin/sh\nwhile :; do sleep 1; done\n")?;
     let file = file.display().to_string();
     let mut command = check(&dir, ["4", "--bin", &file, "--only", "runs-the-command"]);
-    let mut running = command.arg("--limit=600").stdout(Stdio::null()).spawn()?;
+    let mut running = command.arg("--limit=60").stdout(Stdio::null()).spawn()?;
     // The tool's own arguments have the file in them, too.
     let hangs = eventually(|| {
         let hangs =
