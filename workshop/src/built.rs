@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
+use anyhow::{Context, Result, ensure};
+
 use crate::host;
 
 /// Where the workspace's programs are. The first to ask has them built; in the VM they are.
@@ -27,18 +29,35 @@ static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
     dir.expect("we are in a directory").to_owned()
 });
 
-/// The root filesystem of all tests: of the busybox at hand, and never the one that is played with.
 static ROOTFS: LazyLock<PathBuf> = LazyLock::new(|| {
-    let rootfs = programs().join("../test-rootfs");
-    let mut workshop = Command::new(program("workshop"));
-    workshop.args(["rootfs", "--from", "busybox", "--output"]).arg(&rootfs);
+    let made = make_rootfs(&program("workshop"), &programs().join("../test-rootfs"));
+    made.expect("a root filesystem")
+});
+
+/// Makes a root filesystem for tests or checks, with our own program `workshop`: of the busybox at
+/// hand, and never the one that is played with.
+pub fn make_rootfs(workshop: &Path, rootfs: &Path) -> Result<PathBuf> {
+    let mut workshop = Command::new(workshop);
+    workshop.args(["rootfs", "--from", "busybox", "--output"]).arg(rootfs);
     let made = workshop.stdout(Stdio::null()).status();
-    assert!(
+    ensure!(
         made.is_ok_and(|status| status.success()),
         "no root filesystem: install busybox-static"
     );
-    fs::canonicalize(rootfs).expect("the root filesystem is there")
-});
+    fs::canonicalize(rootfs).context("the root filesystem")
+}
+
+/// Has a step built, by name, and returns its program, which is beside ours.
+pub fn build(step: &str) -> Result<PathBuf> {
+    if env::var_os(host::VM).is_none() {
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--package", step, "--manifest-path"]);
+        build.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"));
+        let built = build.status().context("start cargo")?;
+        ensure!(built.success(), "{step} does not compile");
+    }
+    Ok(env::current_exe().context("our own path")?.with_file_name(step))
+}
 
 /// The directory of the programs.
 pub fn programs() -> &'static Path {

@@ -1,13 +1,17 @@
 //! A program that makes containers, and one of its containers: what the checks look at.
 
+use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -16,12 +20,17 @@ use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, tcgetpgrp};
 
-use crate::host::{Process, descendants, eventually, processes, slowness};
+use crate::host::{Process, descendants, eventually, patience, processes, slowness};
+
+/// Where the directories of checks are made, if not in `/tmp`.
+pub const PLACE: &str = "WORKSHOP_PLACE";
 
 /// A program that is started as `PROGRAM run [OPTIONS] COMMAND [ARGS]...`.
 pub struct Runner {
-    /// The program, and what stands before `run`.
+    /// The program, and what stands before `[OPTIONS] COMMAND`.
     argv: Vec<OsString>,
+    /// How it was started last.
+    last: Mutex<Vec<OsString>>,
     /// The root filesystem of its containers, if it has come so far.
     rootfs: Option<PathBuf>,
     /// A directory for the files of a check: the same path on the host and in the container.
@@ -47,14 +56,18 @@ impl Ended {
 
     /// Fails unless the exit code is this.
     pub fn expect(self, code: i32) -> Result<Ended> {
-        ensure!(
-            self.code == code,
-            "exit code {} instead of {code}; stderr: {:?}",
-            self.code,
-            self.stderr
-        );
-        Ok(self)
+        if self.code == code {
+            return Ok(self);
+        }
+        bail!("exit code {} instead of {code}{}", self.code, complaint(&self.stderr))
     }
+}
+
+/// What was said on standard error, to be put behind an error of ours.
+fn complaint(stderr: &str) -> String {
+    let said = stderr.lines().filter(|line| !line.starts_with("Running ["));
+    let said: String = said.map(|line| format!("\n{line}")).collect();
+    if said.is_empty() { said } else { format!(", and it says:{said}") }
 }
 
 /// The exit code as a shell has it.
@@ -63,11 +76,18 @@ pub fn code(status: ExitStatus) -> i32 {
 }
 
 impl Runner {
-    /// A runner for one check.
-    pub fn new(argv: Vec<OsString>, rootfs: Option<PathBuf>) -> Result<Runner> {
-        let place = tempfile::Builder::new().prefix("check-").tempdir_in("/tmp")?;
+    /// A runner for one check. It is given `run` and a command.
+    pub fn new(mut argv: Vec<OsString>, rootfs: Option<PathBuf>) -> Result<Runner> {
+        argv.push("run".into());
+        Runner::without_run(argv, rootfs)
+    }
+
+    /// A runner that is given a command alone.
+    pub fn without_run(argv: Vec<OsString>, rootfs: Option<PathBuf>) -> Result<Runner> {
+        let place = env::var_os(PLACE).unwrap_or("/tmp".into());
+        let place = tempfile::Builder::new().prefix("check-").tempdir_in(place)?;
         fs::set_permissions(place.path(), PermissionsExt::from_mode(0o755))?;
-        let runner = Runner { argv, rootfs, place };
+        let runner = Runner { argv, last: Mutex::default(), rootfs, place };
         if let Some(inside) = runner.inside() {
             fs::create_dir_all(&inside).with_context(|| format!("mkdir {}", inside.display()))?;
         }
@@ -108,8 +128,39 @@ impl Runner {
     /// `PROGRAM run ARGS`, to be started in whatever way.
     pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(&self.argv[0]);
-        command.args(&self.argv[1..]).arg("run").args(args).stdin(Stdio::null());
+        command.args(&self.argv[1..]).args(args).stdin(Stdio::null());
+        let line = [command.get_program()].into_iter().chain(command.get_args());
+        let line: Vec<_> = line.map(OsStr::to_owned).collect();
+        if let Ok(mut last) = self.last.lock() {
+            *last = line;
+        }
         command
+    }
+
+    /// How it was started last, as one would type it; nothing if it never was.
+    pub fn last(&self) -> String {
+        let last = self.last.lock().map(|last| last.clone()).unwrap_or_default();
+        let words: Vec<_> = last.iter().map(|word| typed(&word.to_string_lossy())).collect();
+        words.join(" ")
+    }
+
+    /// The option that it was given last, before the command, if that is one of ours.
+    pub fn last_option(&self) -> Option<&'static str> {
+        let last = self.last.lock().ok()?;
+        let first = last.get(self.argv.len())?.to_str()?.split('=').next();
+        let ours = ["--hostname", "--rootfs", "--memory", "--cpus", "--pids-limit"];
+        ours.into_iter().find(|option| first == Some(*option))
+    }
+
+    /// A copy of the program that every user can reach.
+    pub fn copy(&self) -> Result<String> {
+        let name = Path::new(&self.argv[0]);
+        let path = env::var_os("PATH").filter(|_| name.components().count() == 1);
+        let mut files = env::split_paths(path.as_deref().unwrap_or_default());
+        let file = files.find_map(|dir| Some(dir.join(name)).filter(|file| file.is_file()));
+        let file = file.unwrap_or(name.to_owned());
+        let content = fs::read(&file).with_context(|| format!("read {}", file.display()))?;
+        self.put("program", &content, 0o755)
     }
 
     /// Runs a container to its end.
@@ -132,7 +183,8 @@ impl Runner {
             let mut byte = [0];
             if stdout.read(&mut byte).context("read stdout")? == 0 {
                 let ended = child.wait_with_output()?;
-                bail!("it ended too soon; stderr: {:?}", String::from_utf8_lossy(&ended.stderr));
+                let stderr = String::from_utf8_lossy(&ended.stderr);
+                bail!("it ended with {}, too soon{}", code(ended.status), complaint(&stderr));
             }
             said.push(byte[0]);
         }
@@ -171,12 +223,7 @@ impl Runner {
         shell.args(["--ctty", "--wait", "sh", "-i"]).env("PS1", "").env("ENV", "/dev/null");
         let shell = shell.stdin(stdio()?).stdout(stdio()?).stderr(stdio()?).spawn()?;
         let line: Vec<_> = self.argv.iter().map(|word| quoted(&word.to_string_lossy())).collect();
-        Ok(Terminal {
-            shell,
-            master: pty.master,
-            screen: String::new(),
-            run: line.join(" ") + " run",
-        })
+        Ok(Terminal { shell, master: pty.master, screen: String::new(), run: line.join(" ") })
     }
 }
 
@@ -186,6 +233,12 @@ impl Drop for Runner {
             let _ = fs::remove_dir_all(inside);
         }
     }
+}
+
+/// A word as one would type it.
+fn typed(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./=:,+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { quoted(word) }
 }
 
 fn quoted(word: &str) -> String {
@@ -220,16 +273,31 @@ impl Running {
         descendants(self.pid())
     }
 
-    /// Waits for the end.
-    pub fn end(self) -> Result<Ended> {
-        let output = self.child.wait_with_output().context("wait for the runner")?;
+    /// Waits for the end, ten seconds at most.
+    pub fn end(mut self) -> Result<Ended> {
+        let code = code(self.in_time()?);
+        let (send, said) = channel();
+        thread::spawn(move || send.send(self.child.wait_with_output()));
+        // Only the last who has its end of a pipe closes it.
+        let Ok(output) = said.recv_timeout(patience()) else {
+            bail!("it ended with {code}, but something of it lives on");
+        };
+        let output = output.context("read what it says")?;
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        Ok(Ended { code: code(output.status), stdout: output.stdout, stderr })
+        Ok(Ended { code, stdout: output.stdout, stderr })
     }
 
     /// Waits for the end of the runner alone: what it left may hold its pipes open.
     pub fn wait(mut self) -> Result<i32> {
-        Ok(code(self.child.wait().context("wait for the runner")?))
+        Ok(code(self.in_time()?))
+    }
+
+    fn in_time(&mut self) -> Result<ExitStatus> {
+        let ended = eventually(|| self.child.try_wait()?.context("it does not end"));
+        if ended.is_err() {
+            self.child.kill()?;
+        }
+        ended
     }
 }
 
@@ -272,8 +340,9 @@ impl Terminal {
         eventually(|| {
             self.read()?;
             let at = self.screen.find(text);
+            let shown = || self.screen.replace('\r', "");
             let at =
-                at.with_context(|| format!("no {text:?} on the terminal, but {:?}", self.screen))?;
+                at.with_context(|| format!("no {text:?} on the terminal, but:\n{}", shown()))?;
             self.screen.drain(..at + text.len());
             Ok(())
         })
@@ -320,8 +389,7 @@ impl Terminal {
         eventually(|| {
             self.read()?;
             let found = processes().into_iter().find(|process| process.command.contains(command));
-            ensure!(found.is_none(), "{command:?} is still there: {found:?}");
-            Ok(())
+            found.map_or(Ok(()), |found| bail!("`{}` is still there", found.command))
         })
     }
 }

@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -56,6 +57,7 @@ pub fn run_for(
     host.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let host = host.spawn().context("start unshare (util-linux)")?;
     let pid = nix::unistd::Pid::from_raw(host.id() as i32);
+    let _registered = Registered::new(pid.as_raw());
     let (done, watch) = std::sync::mpsc::channel::<()>();
     let watchdog = thread::spawn(move || {
         let hung = watch.recv_timeout(limit * slowness());
@@ -68,8 +70,48 @@ pub fn run_for(
     let output = host.wait_with_output().context("wait for the host")?;
     drop(done);
     let hung = watchdog.join().is_ok_and(|hung| hung);
-    ensure!(!hung, "hung, so it was ended. {}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(!hung, "it hung, and was ended after {} s\n{said}", (limit * slowness()).as_secs());
     Ok(output)
+}
+
+/// The hosts that run, and whether they are all to end.
+static HOSTS: Mutex<(BTreeSet<i32>, bool)> = Mutex::new((BTreeSet::new(), false));
+
+/// Ends all hosts of this process, those to come included: whoever waits for one gets to clean up.
+pub fn end_all() {
+    let mut hosts = HOSTS.lock().unwrap_or_else(PoisonError::into_inner);
+    hosts.1 = true;
+    hosts.0.iter().for_each(|&pid| end(pid));
+}
+
+/// Whether that was asked for.
+pub fn ended() -> bool {
+    HOSTS.lock().unwrap_or_else(PoisonError::into_inner).1
+}
+
+fn end(pid: i32) {
+    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL);
+}
+
+/// A host, as long as its process is ours to end.
+struct Registered(i32);
+
+impl Registered {
+    fn new(pid: i32) -> Registered {
+        let mut hosts = HOSTS.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.0.insert(pid);
+        if hosts.1 {
+            end(pid);
+        }
+        Registered(pid)
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        HOSTS.lock().unwrap_or_else(PoisonError::into_inner).0.remove(&self.0);
+    }
 }
 
 /// The cgroups of a host, so that those of a container can be told from all others: a directory in
@@ -203,9 +245,9 @@ impl State {
         eventually(|| {
             let now = State::now()?;
             ensure!(now.hostname == self.hostname, "the host is called {} now", now.hostname);
-            differ("mounts", &self.mounts, &now.mounts)?;
-            differ("processes", &self.processes, &now.processes)?;
-            differ("cgroups", &self.cgroups, &now.cgroups)
+            differ(MOUNTS, &self.mounts, &now.mounts)?;
+            differ(PROCESSES, &self.processes, &now.processes)?;
+            differ(CGROUPS_LEFT, &self.cgroups, &now.cgroups)
         })
     }
 }
@@ -213,23 +255,34 @@ impl State {
 impl State {
     /// As `restored`, but looks at the processes only.
     pub fn processes_restored(&self) -> Result<()> {
-        eventually(|| differ("processes", &self.processes, &State::now()?.processes))
+        eventually(|| differ(PROCESSES, &self.processes, &State::now()?.processes))
     }
 
     /// Fails unless the mounts are as they were, now.
     pub fn mounts_unchanged(&self) -> Result<()> {
-        differ("mounts", &self.mounts, &State::now()?.mounts)
+        differ(MOUNTS, &self.mounts, &State::now()?.mounts)
     }
 }
 
-fn differ<T: Ord + std::fmt::Debug>(
-    what: &str,
-    old: &BTreeSet<T>,
-    new: &BTreeSet<T>,
-) -> Result<()> {
-    let more: Vec<_> = new.difference(old).collect();
-    let less: Vec<_> = old.difference(new).collect();
-    ensure!(more.is_empty() && less.is_empty(), "{what} on the host: new {more:?}, gone {less:?}");
+/// What differs, and how one of them is told of.
+type Kind<T> = (&'static str, fn(&T) -> String);
+
+/// By their mount points.
+const MOUNTS: Kind<String> =
+    ("mounts", |mount| mount.split(' ').nth(4).unwrap_or(mount).to_owned());
+
+/// By their arguments: their ids tell nothing.
+const PROCESSES: Kind<String> =
+    ("processes", |process| process.split_once(' ').unwrap_or_default().1.to_owned());
+
+const CGROUPS_LEFT: Kind<PathBuf> = ("cgroups", |cgroup| cgroup.display().to_string());
+
+fn differ<T: Ord>((what, tell): Kind<T>, old: &BTreeSet<T>, new: &BTreeSet<T>) -> Result<()> {
+    let told =
+        |more: &BTreeSet<T>, less| -> BTreeSet<_> { more.difference(less).map(tell).collect() };
+    let (more, less) = (told(new, old), told(old, new));
+    ensure!(more.is_empty(), "{what} on the host that were not there before: {more:?}");
+    ensure!(less.is_empty(), "{what} on the host that are gone: {less:?}");
     Ok(())
 }
 
@@ -306,9 +359,15 @@ pub fn descendants(pid: i32) -> Vec<Process> {
     found
 }
 
+/// How long what is to happen may take: ten seconds, or `$WORKSHOP_PATIENCE`.
+pub fn patience() -> Duration {
+    let seconds = env::var("WORKSHOP_PATIENCE").ok().and_then(|seconds| seconds.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(10)) * slowness()
+}
+
 /// Tries until it succeeds, for ten seconds at most; then the last failure stands.
 pub fn eventually<T>(mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
-    let end = Instant::now() + Duration::from_secs(10) * slowness();
+    let end = Instant::now() + patience();
     loop {
         match attempt() {
             Err(_) if Instant::now() < end => thread::sleep(Duration::from_millis(5)),

@@ -1,6 +1,8 @@
 //! `cargo workshop`: the tools of the workshop.
 #![forbid(unsafe_code)]
 
+mod check;
+mod doctor;
 mod rootfs;
 mod storms;
 mod vm;
@@ -19,16 +21,21 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Tool {
+    Check(check::Args),
+    Doctor(doctor::Args),
     Rootfs(rootfs::Args),
     Storm(storms::Args),
     Vm(vm::Args),
 }
 
 fn main() -> ExitCode {
-    if let Some(code) = workshop::storm::on_the_host() {
+    let on_the_host = workshop::storm::on_the_host().or_else(workshop::checks::on_the_host);
+    if let Some(code) = on_the_host {
         return code;
     }
     let result = match Cli::parse().tool {
+        Tool::Check(args) => check::run(&args),
+        Tool::Doctor(args) => doctor::run(&args),
         Tool::Rootfs(args) => rootfs::run(&args).map(|()| ExitCode::SUCCESS),
         Tool::Storm(args) => storms::run(&args),
         Tool::Vm(args) => vm::run(&args),

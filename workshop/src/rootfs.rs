@@ -3,7 +3,7 @@
 //! It is built in `rootfs.partial`, beside the place where it belongs, and renamed when it is
 //! complete: whatever kills a run, `rootfs` is whole or not there.
 
-mod arch;
+pub mod arch;
 mod busybox;
 mod download;
 mod source;
@@ -22,7 +22,7 @@ use nix::sys::stat::{Mode, umask};
 use arch::{Arch, Program};
 
 /// The workspace, wherever the command is run.
-const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+pub const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// The file in which a root filesystem says what it was made from. It is written last: a
 /// directory without it is not ours, or not complete.
@@ -84,6 +84,11 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// A static busybox of this machine, from which one can be made.
+pub fn busybox_at_hand() -> Result<PathBuf> {
+    busybox::find(Arch::named(std::env::consts::ARCH)?)
+}
+
 /// Makes it, renames it to `output`, and says what it is.
 fn make(job: &Job, output: &Path) -> Result<String> {
     fs::create_dir(job.partial).with_context(|| format!("create {}", shown(job.partial)))?;
@@ -113,7 +118,7 @@ fn locate(output: Option<&Path>) -> Result<(PathBuf, PathBuf)> {
 }
 
 /// What the root filesystem that is there was made from, if one is there.
-fn origin(output: &Path) -> Result<Option<String>> {
+pub fn origin(output: &Path) -> Result<Option<String>> {
     if let Ok(origin) = fs::read_to_string(output.join(ORIGIN)) {
         return Ok(Some(origin.trim_end().to_owned()));
     }
@@ -149,7 +154,7 @@ fn complete(root: &Path, origin: &str, arch: &Arch) -> Result<()> {
 }
 
 /// Where `path` leads to for a process whose root directory is `root`.
-fn inside(root: &Path, path: &str) -> PathBuf {
+pub fn inside(root: &Path, path: &str) -> PathBuf {
     let mut path = root.join(path);
     for _ in 0..8 {
         let Ok(target) = fs::read_link(&path) else {
@@ -187,7 +192,7 @@ fn clear(dir: &Path) -> Result<()> {
 
 /// Fails if something is mounted in `dir`: a container may have left the machine's own `/dev`
 /// there, and who removes the directory removes that.
-fn nothing_mounted(dir: &Path) -> Result<()> {
+pub fn nothing_mounted(dir: &Path) -> Result<()> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").context("read the mounts")?;
     // proc_pid_mountinfo(5): the fifth field is the mount point, a space in it written \040.
     let mut points = mounts.lines().filter_map(|line| line.split(' ').nth(4));

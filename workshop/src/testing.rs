@@ -56,6 +56,20 @@ pub fn trial_unless(
     }
 }
 
+/// A trial that is ignored, with the reason in its name, where something is missing that nobody has
+/// to have: it is no failure then, with `NO_TEST_IGNORED` neither.
+pub fn trial_if(
+    there: bool,
+    missing: &'static str,
+    name: String,
+    test: impl FnOnce() -> Result<()> + Send + 'static,
+) -> Trial {
+    match there {
+        true => trial(name, true, test),
+        false => Trial::test(name, || Ok(())).with_ignored_flag(true).with_kind(missing),
+    }
+}
+
 /// A session, line by line: `$ ` stands before what is typed on the host, `# ` before what is typed
 /// into the shell that the line before has started.
 pub struct Transcript {

@@ -124,7 +124,8 @@ fn arguments_need_not_be_text(runner: &Runner) -> Result<()> {
     let bytes = b"\xff caf\xe9 \xc3\xa9";
     let args = ["printf", "%s"].map(OsStr::new).into_iter().chain([OsStr::from_bytes(bytes)]);
     let said = runner.run(args)?.expect(0)?.stdout;
-    ensure!(said == bytes, "{bytes:?} arrived as {said:?}");
+    let (sent, came) = (bytes.escape_ascii(), said.escape_ascii());
+    ensure!(said == bytes, "\"{sent}\" arrived as \"{came}\"");
     Ok(())
 }
 
@@ -171,9 +172,10 @@ fn own_environment(runner: &Runner) -> Result<()> {
     let env =
         |command: &mut Command| end(command.env("SECRET", "of the host").env("TERM", "vt100"));
     let inside = env(&mut runner.command(["env"]))?.expect(0)?.text();
+    ensure!(!inside.contains("SECRET"), "the host's environment is inside, with its SECRET");
     let mut names: Vec<_> = inside.lines().filter_map(|line| line.split('=').next()).collect();
     names.sort_unstable();
-    ensure!(names == ["HOME", "PATH", "TERM"], "the command's environment is {inside:?}");
+    ensure!(names == ["HOME", "PATH", "TERM"], "the command's environment is {}", names.join(", "));
     ensure!(inside.contains("TERM=vt100"), "TERM is not the terminal's: {inside:?}");
     let pid1 = env(&mut runner.command(["cat", "/proc/1/environ"]))?.expect(0)?.text();
     ensure!(pid1.contains("PATH="), "PID 1's environment is {pid1:?}");

@@ -13,12 +13,18 @@ mod terminal;
 
 use std::env;
 use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
-use crate::container::Runner;
+use crate::container::{PLACE, Runner};
 use crate::host;
 use crate::privilege::Privilege;
 
@@ -92,10 +98,36 @@ impl Check {
         rootfs: Option<&Path>,
         sabotaged: bool,
     ) -> Result<()> {
-        let mut envs = vec![(ID, OsStr::new(self.id)), (PROGRAM, program.as_os_str())];
-        envs.extend(rootfs.map(|rootfs| ("ROOTFS", rootfs.as_os_str())));
-        envs.extend(sabotaged.then_some((SABOTAGED, OsStr::new("1"))));
-        let output = host::run(privilege, &env::current_exe()?, &envs)?;
+        let argv = vec![program.into()];
+        let subject =
+            Subject { privilege, argv, run: true, rootfs, limit: Duration::from_secs(60) };
+        let sabotaged = sabotaged.then_some((SABOTAGED, OsStr::new("1")));
+        self.look_at(&subject, sabotaged)
+    }
+
+    /// Checks a program on a throw-away host.
+    pub fn run_on(&self, subject: &Subject) -> Result<()> {
+        self.look_at(subject, None)
+    }
+
+    fn look_at(&self, subject: &Subject, sabotaged: Option<(&str, &OsStr)>) -> Result<()> {
+        let argv = subject.argv.join(OsStr::new(BETWEEN));
+        let mut envs = vec![(ID, OsStr::new(self.id)), (ARGV, &argv)];
+        envs.extend((!subject.run).then_some((NO_RUN, OsStr::new("1"))));
+        envs.extend(subject.rootfs.map(|rootfs| ("ROOTFS", rootfs.as_os_str())));
+        envs.extend(sabotaged);
+        let seconds = (subject.limit * host::slowness()).as_secs().saturating_sub(1).to_string();
+        envs.push((SECONDS, OsStr::new(&seconds)));
+        // Ours, so that nothing is left of a check that hung either.
+        let place = tempfile::Builder::new().prefix("check-").tempdir_in("/tmp")?;
+        fs::set_permissions(place.path(), PermissionsExt::from_mode(0o755))?;
+        envs.push((PLACE, place.path().as_os_str()));
+        let output = host::run_for(subject.limit, subject.privilege, &env::current_exe()?, &envs);
+        if let Some(rootfs) = subject.rootfs {
+            let inside = rootfs.join(place.path().strip_prefix("/")?);
+            let _ = fs::remove_dir_all(inside);
+        }
+        let output = output?;
         if !output.status.success() {
             bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
         }
@@ -103,9 +135,31 @@ impl Check {
     }
 }
 
+/// A program to check, and how.
+pub struct Subject<'a> {
+    /// What we may do.
+    pub privilege: Privilege,
+    /// The program, and what stands before `run`.
+    pub argv: Vec<OsString>,
+    /// Whether it is given the word `run`.
+    pub run: bool,
+    /// The root filesystem, for those that have come to step 4.
+    pub rootfs: Option<&'a Path>,
+    /// How long a check may take.
+    pub limit: Duration,
+}
+
 const ID: &str = "WORKSHOP_CHECK";
-const PROGRAM: &str = "WORKSHOP_PROGRAM";
+const ARGV: &str = "WORKSHOP_ARGV";
+const SECONDS: &str = "WORKSHOP_SECONDS";
+const NO_RUN: &str = "WORKSHOP_NO_RUN";
 const SABOTAGED: &str = "WORKSHOP_SABOTAGED";
+
+/// What stands between the arguments in `ARGV` (ASCII's unit separator).
+const BETWEEN: &str = "\x1f";
+
+/// What stands before the line that says how the program was started.
+pub const TRIED: &str = "as in: ";
 
 /// The part of `Check::run` that runs on the throw-away host. A program that uses it calls this
 /// first thing in `main`, and ends if it gives an exit code.
@@ -122,15 +176,33 @@ pub fn on_the_host() -> Option<ExitCode> {
 }
 
 fn look(check: &Check) -> Result<()> {
-    let program = env::var_os(PROGRAM).unwrap_or_default();
-    let argv = match check.fails {
-        Fails::Saboteur(script) if env::var_os(SABOTAGED).is_some() => {
-            let script = format!("REAL='{}'; {script}", program.to_string_lossy());
-            ["sh", "-c", &script, "saboteur"].map(OsString::from).to_vec()
-        }
-        _ => vec![program],
+    let argv = env::var_os(ARGV).unwrap_or_default();
+    let argv = argv.as_bytes().split(|byte| BETWEEN.as_bytes() == [*byte]);
+    let mut argv: Vec<_> = argv.map(|word| OsStr::from_bytes(word).to_owned()).collect();
+    if let (Fails::Saboteur(script), Some(_)) = (check.fails, env::var_os(SABOTAGED)) {
+        let script = format!("REAL='{}'; {script}", argv[0].to_string_lossy());
+        argv = ["sh", "-c", &script, "saboteur"].map(OsString::from).to_vec();
+    }
+    let rootfs = env::var_os("ROOTFS").map(PathBuf::from);
+    let runner = match env::var_os(NO_RUN) {
+        None => Runner::new(argv, rootfs)?,
+        Some(_) => Runner::without_run(argv, rootfs)?,
     };
-    (check.look)(&Runner::new(argv, env::var_os("ROOTFS").map(PathBuf::from))?)
+    let runner = Arc::new(runner);
+    let watched = Arc::downgrade(&runner);
+    let seconds = env::var(SECONDS).ok().and_then(|seconds| seconds.parse().ok());
+    thread::spawn(move || {
+        // It hangs, and will be ended.
+        thread::sleep(Duration::from_secs(seconds.unwrap_or(60)));
+        watched.upgrade().inspect(|runner| eprintln!("{TRIED}{}", runner.last()));
+    });
+    (check.look)(&runner).map_err(|error| match (runner.last(), runner.last_option()) {
+        (last, _) if last.is_empty() => error,
+        (last, None) => anyhow!("{error:#}\n{TRIED}{last}"),
+        (last, Some(option)) => {
+            anyhow!("{error:#}\n{TRIED}{last}\n{option} is an option: has your program got it?")
+        }
+    })
 }
 
 /// All checks, in the order of the matrix.

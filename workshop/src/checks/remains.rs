@@ -157,7 +157,7 @@ fn many_at_once(runner: &Runner) -> Result<()> {
         for thread in threads {
             for ended in thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?? {
                 let lines = ended.stderr.lines().count();
-                ensure!(lines == 1, "it says {:?}", ended.stderr);
+                ensure!(lines == 1, "instead of one line, it says {:?}", ended.stderr);
             }
         }
         Ok(())

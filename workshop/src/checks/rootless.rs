@@ -1,7 +1,6 @@
 //! Without root: in a user namespace, and in a cgroup that is delegated to a user.
 
 use std::ffi::OsString;
-use std::fs;
 use std::os::unix::fs::chown;
 use std::path::Path;
 use std::process::Command;
@@ -80,12 +79,11 @@ fn no_cgroups_inside(runner: &Runner) -> Result<()> {
 /// Runs a container as a user who is nobody else's, from files which that user can reach.
 fn as_a_user(runner: &Runner, script: &str) -> Result<Ended> {
     let command = runner.command(["--pids-limit", "5", "sh", "-c", script]);
-    let program = runner.put("program", &fs::read(command.get_program())?, 0o755)?;
     let mut user = Command::new("setpriv");
     user.args(["--reuid", "4711", "--regid", "4711", "--clear-groups", "unshare", "-Ur"]);
     user.env("ROOTFS", runner.own_rootfs()?);
     let args: Vec<OsString> = command.get_args().map(OsString::from).collect();
-    end(user.arg(program).args(args))
+    end(user.arg(runner.copy()?).args(args))
 }
 
 /// Starts up to nine processes, and says how many came to run.

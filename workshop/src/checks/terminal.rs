@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
@@ -94,7 +94,11 @@ fn ctrl_c_once(runner: &Runner) -> Result<()> {
     let between = || line.iter().skip(1).rev().skip(1).map(|process| Pid::from_raw(process.pid));
     between().try_for_each(|pid| kill(pid, Signal::SIGSTOP))?;
     terminal.keys("\x03")?;
-    terminal.wait_for("count 1.").context("after ^C")?;
+    let counted = terminal.wait_for("count 1.").context("after ^C");
+    let runner = terminal.processes().into_iter().next();
+    let lives = runner.is_some_and(|runner| line.iter().any(|before| before.pid == runner.pid));
+    ensure!(lives, "^C ends the runner, before its command has ended");
+    counted?;
     between().try_for_each(|pid| kill(pid, Signal::SIGCONT))?;
     let more = terminal.watch(Duration::from_millis(500))?;
     ensure!(!more.contains("count"), "after one ^C the command counts on: {more:?}");
@@ -128,10 +132,7 @@ fn ctrl_z_and_fg(runner: &Runner) -> Result<()> {
     let again = terminal.wait_for_state("sleep 777", 'S').context("after fg")?;
     ensure!(again.pid == command.pid, "fg goes on with another process");
     terminal.keys("\x03")?;
-    eventually(|| match terminal.wait_for_state("sleep 777", 'S') {
-        Ok(_) => bail!("^C after fg did not end it"),
-        Err(_) => Ok(()),
-    })?;
+    terminal.wait_for_no("sleep 777").context("after fg and ^C")?;
     terminal.keys("echo code=$?.\n")?;
     terminal.wait_for("code=130.").context("after fg and ^C")
 }

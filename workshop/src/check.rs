@@ -1,0 +1,268 @@
+//! `cargo workshop check`: the checks that a step must pass, against the learner's own program.
+
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::num::NonZero;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use workshop::built;
+use workshop::checks::{self, Check, STEPS, Subject, TRIED};
+use workshop::host;
+use workshop::privilege::Privilege;
+
+/// How many checks run at once: they wait more than they compute.
+const AT_ONCE: usize = 8;
+
+/// How much of what a program says is shown.
+const SHOWN: usize = 4;
+
+/// See what a program of yours owes: the checks of a step and of those before it, in words
+///
+/// The program may be written in any language. It is started as ours are, `PROGRAM run [OPTIONS]
+/// COMMAND [ARGS]`; from step 4 on, $ROOTFS names a root filesystem. It is run on a throw-away host:
+/// mounts, a hostname, processes and cgroups of its own, so nothing is left of it on this machine.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  cargo workshop check 3                          your changes in step03-pid
+  cargo workshop check 3 --bin ./mine             ./mine run [OPTIONS] COMMAND
+  cargo workshop check 4 -- python3 mine.py       python3 mine.py run [OPTIONS] COMMAND
+  cargo workshop check 3 --no-run -- unshare -fp  unshare -fp COMMAND
+
+It ends with 0 if all hold, else with 1.")]
+pub struct Args {
+    /// The step, 1 to 5
+    #[arg(value_name = "STEP", value_parser = clap::value_parser!(u8).range(1..=5))]
+    step: u8,
+    /// The program to check [default: the step, built by cargo as it is now]
+    #[arg(long, value_name = "PATH")]
+    bin: Option<PathBuf>,
+    /// Do not say `run` to it: the command comes at once
+    #[arg(long)]
+    no_run: bool,
+    /// Only what fails, and why in a line
+    #[arg(long)]
+    brief: bool,
+    /// Only the check of this name (they stand behind each sentence)
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
+    /// How long a check may take; ours take a second
+    #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: u64,
+    /// Instead of --bin: a program and its first arguments
+    #[arg(last = true, value_name = "COMMAND", conflicts_with = "bin")]
+    command: Vec<OsString>,
+}
+
+/// What came of a check.
+enum Outcome {
+    Holds,
+    Fails(String),
+    NotRun(&'static str),
+}
+
+/// Set in the process that does the work.
+const WORKER: &str = "WORKSHOP_WORKER";
+
+/// Checks, and says what holds. Another process does that, out of reach of ^C: when we are gone, it
+/// clears away what a check had begun.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    if env::var_os(WORKER).is_some() {
+        thread::spawn(|| {
+            let _ = io::copy(&mut io::stdin(), &mut io::sink());
+            host::end_all();
+        });
+        return work(args);
+    }
+    let mut worker = Command::new(env::current_exe().context("our own path")?);
+    worker.args(env::args_os().skip(1)).env(WORKER, "1").process_group(0);
+    // Open until we end, however we do.
+    let mut worker = worker.stdin(Stdio::piped()).spawn().context("start the worker")?;
+    let stdin = worker.stdin.take();
+    let ended = worker.wait().context("wait for the worker")?;
+    drop(stdin);
+    Ok(ExitCode::from(ended.code().map_or(1, |code| code as u8)))
+}
+
+fn work(args: &Args) -> Result<ExitCode> {
+    let step = usize::from(args.step);
+    let privilege = Privilege::ours();
+    ensure!(privilege != Privilege::None, "this takes root (try sudo), or user namespaces");
+    let mut checks: Vec<_> = checks::all().filter(|check| check.from <= step).collect();
+    if let Some(only) = &args.only {
+        checks.retain(|check| check.id == only);
+        ensure!(!checks.is_empty(), "step {step} has no check of the name {only}");
+    }
+    checks.sort_by_key(|check| check.from);
+    let argv = argv(args)?;
+    let dir = tempfile::Builder::new().prefix("check-").tempdir()?;
+    let rootfs = dir.path().join("rootfs");
+    let rootfs = if step >= 4 { Some(make_rootfs(&rootfs)?) } else { None };
+    let rootfs = rootfs.as_deref();
+    let subject = Subject {
+        privilege,
+        argv,
+        run: !args.no_run,
+        rootfs,
+        limit: Duration::from_secs(args.limit),
+    };
+    report(&checks, step, &subject, args.brief)
+}
+
+/// The program, and what stands before `run`.
+fn argv(args: &Args) -> Result<Vec<OsString>> {
+    if !args.command.is_empty() {
+        return Ok(args.command.clone());
+    }
+    let Some(bin) = &args.bin else {
+        let built = built::build(STEPS[usize::from(args.step) - 1])?;
+        let here = env::current_dir().unwrap_or_default();
+        return Ok(vec![built.strip_prefix(here).unwrap_or(&built).into()]);
+    };
+    ensure!(bin.is_file(), "--bin {}: there is no such file", bin.display());
+    // Without a slash it would be looked for in $PATH.
+    Ok(vec![if bin.is_relative() { Path::new(".").join(bin) } else { bin.clone() }.into()])
+}
+
+/// Makes a root filesystem for this run alone: who knows what the program does to it.
+fn make_rootfs(rootfs: &Path) -> Result<PathBuf> {
+    built::make_rootfs(&env::current_exe().context("our own path")?, rootfs)
+}
+
+/// Runs the checks and says what came of each, in their order, as soon as that is known.
+fn report(
+    checks: &[&'static Check],
+    step: usize,
+    subject: &Subject,
+    brief: bool,
+) -> Result<ExitCode> {
+    let next = Mutex::new(0..checks.len());
+    let threads = thread::available_parallelism().map_or(1, NonZero::get) * AT_ONCE / 2;
+    thread::scope(|scope| {
+        let (outcomes, results): (Vec<_>, Vec<_>) = checks.iter().map(|_| channel()).unzip();
+        for _ in 0..threads.min(AT_ONCE) {
+            let (next, outcomes) = (&next, outcomes.clone());
+            scope.spawn(move || {
+                while let Some(i) = next.lock().ok().and_then(|mut next| next.next()) {
+                    let _ = outcomes[i].send(outcome(checks[i], step, subject));
+                }
+            });
+        }
+        drop(outcomes);
+        tell(checks, &results, brief)
+    })
+}
+
+fn outcome(check: &Check, step: usize, subject: &Subject) -> Outcome {
+    let missing = |tool| Command::new(tool).arg("--help").output().is_err();
+    let full_screen = ["full-screen", "killed-in-full-screen"].contains(&check.id);
+    if check.needs_root(step) && subject.privilege != Privilege::Root {
+        return Outcome::NotRun("it needs root");
+    } else if full_screen && missing("busybox") {
+        return Outcome::NotRun("it needs a busybox on this machine, for its vi");
+    }
+    if host::ended() {
+        return Outcome::NotRun("it was interrupted");
+    }
+    match check.run_on(subject) {
+        Ok(()) => Outcome::Holds,
+        Err(error) => Outcome::Fails(format!("{error:#}")),
+    }
+}
+
+fn tell(checks: &[&Check], results: &[Receiver<Outcome>], brief: bool) -> Result<ExitCode> {
+    let mut out = io::stdout();
+    let (mut hold, mut not_run, mut read) = (0, 0, Vec::new());
+    let mut from = 0;
+    for (check, result) in checks.iter().zip(results) {
+        if check.from != from {
+            from = check.from;
+            writeln!(out, "{}:", check.chapter())?;
+        }
+        let (proves, id) = (check.proves, check.id);
+        let result = result.recv().context("a check came to no end")?;
+        if host::ended() {
+            return Ok(ExitCode::FAILURE);
+        }
+        match result {
+            Outcome::Holds => {
+                hold += 1;
+                if !brief {
+                    writeln!(out, "✔ {proves} ({id})")?;
+                }
+            }
+            Outcome::NotRun(why) => {
+                not_run += 1;
+                writeln!(out, "· {proves} ({id})\n    not run: {why}")?;
+            }
+            Outcome::Fails(why) => {
+                writeln!(out, "✘ {proves} ({id})")?;
+                if brief {
+                    writeln!(out, "    {}", in_a_line(&why))?;
+                } else {
+                    writeln!(out, "{}", in_words(&why))?;
+                    writeln!(out, "    read {0}: book/src/{0}.md", check.chapter())?;
+                }
+                if !read.contains(&check.chapter()) {
+                    read.push(check.chapter());
+                }
+            }
+        }
+    }
+    let all = checks.len();
+    let holding = match hold {
+        all_of_them if all_of_them == all => format!("All {all} hold"),
+        some => format!("{some} of {all} hold"),
+    };
+    let not_run = if not_run > 0 { format!(", {not_run} were not run") } else { String::new() };
+    let reading =
+        if read.is_empty() { String::new() } else { format!("; read {}", read.join(", ")) };
+    writeln!(out, "{holding}{not_run}{reading}.")?;
+    Ok(ExitCode::from(u8::from(!read.is_empty() || hold == 0)))
+}
+
+/// Why a check failed: the reason, as far as it is needed, and how to see it.
+fn in_words(why: &str) -> String {
+    let (why, tried) = match why.rfind(&format!("\n{TRIED}")) {
+        Some(at) => (&why[..at], &why[at + 1..]),
+        None => (why, ""),
+    };
+    let lines: Vec<_> = reasons(why).collect();
+    let mut shown: Vec<_> = lines.iter().take(SHOWN).map(|line| cut(line)).collect();
+    if lines.len() > SHOWN {
+        shown.push("…".to_owned());
+    }
+    shown.extend(tried.lines().map(cut));
+    shown.iter().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
+}
+
+/// The lines that say why. (It may say twice how it was started: when it seems to hang, too.)
+fn reasons(why: &str) -> impl Iterator<Item = &str> {
+    why.lines().filter(|line| !line.trim().is_empty() && !line.starts_with(TRIED))
+}
+
+/// The same in a line.
+fn in_a_line(why: &str) -> String {
+    let mut lines = reasons(why);
+    let first = lines.next().unwrap_or_default();
+    match first.strip_suffix(", but:") {
+        Some(first) => cut(first),
+        None if first.ends_with(':') => {
+            cut(&format!("{first} {}", lines.next().unwrap_or_default()))
+        }
+        None => cut(first),
+    }
+}
+
+/// A line of a length that one reads.
+fn cut(line: &str) -> String {
+    let short: String = line.trim_end().chars().take(200).collect();
+    if short.len() < line.trim_end().len() { short + "…" } else { short }
+}
