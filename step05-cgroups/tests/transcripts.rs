@@ -27,6 +27,22 @@ done",
         "# test -r /mnt/kmsg && true < /mnt/kmsg && echo it is open",
         "# exit",
     ],
+    "stdin": ["$ step05-cgroups run ls -d /proc/self/fd/0/boot < /"],
+    "sysfs": [
+        "$ step05-cgroups run /bin/sh",
+        "# touch /sys/class/net/lo/ifalias",
+        "# mount -t sysfs sysfs /mnt",
+        "# touch /mnt/class/net/lo/ifalias && echo writable",
+        "# exit",
+    ],
+    "one-kernel": [
+        "$ [ $(uname -r) = $(step05-cgroups run uname -r 2> /dev/null) ] && echo the same kernel",
+    ],
+    "owner": [
+        "$ step05-cgroups run touch /tmp/from-inside",
+        "$ ls -l $ROOTFS/tmp/from-inside | cut -d ' ' -f 3,4",
+        "$ rm $ROOTFS/tmp/from-inside",
+    ],
     "errors": [
         "$ step05-cgroups run --memory 0 true; echo $?",
         "$ step05-cgroups run --memory 64x true; echo $?",
