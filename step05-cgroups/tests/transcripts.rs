@@ -40,7 +40,7 @@ done",
     ],
     "owner": [
         "$ step05-cgroups run touch /tmp/from-inside",
-        "$ ls -l $ROOTFS/tmp/from-inside | cut -d ' ' -f 3,4",
+        "$ stat -c 'user %u' $ROOTFS/tmp/from-inside",
         "$ rm $ROOTFS/tmp/from-inside",
     ],
     "errors": [
