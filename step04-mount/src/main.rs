@@ -81,9 +81,11 @@ fn run(container: &Container) -> Result<ExitCode> {
     let (ready, told) = pipe().context("pipe")?;
     let mut child = Command::new("/proc/self/exe");
     child.arg("child").args(env::args_os().skip(2));
+    // ANCHOR: run-environment
     child.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     child.env("HOME", "/root").envs(env::var_os("TERM").map(|term| ("TERM", term)));
     child.env("ROOTFS", &container.rootfs);
+    // ANCHOR_END: run-environment
     let mut child = child.spawn().context("start /proc/self/exe")?;
     drop(told);
     let ready = File::from(ready).read_to_end(&mut Vec::new()).context("wait for PID 1");
@@ -115,6 +117,7 @@ fn child(container: &Container) -> Result<ExitCode> {
     }
 }
 
+// ANCHOR: change_root
 /// Makes `rootfs` our `/`, and that of all we start, and lets the host's go.
 fn change_root(rootfs: &Path) -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS).context("unshare CLONE_NEWNS")?;
@@ -130,11 +133,15 @@ fn change_root(rootfs: &Path) -> Result<()> {
     mount_the_usual().with_context(made)?;
     umount2(".", MntFlags::MNT_DETACH).context("umount2 the host's /")
 }
+// ANCHOR_END: change_root
 
+// ANCHOR: mount_the_usual-proc
 /// Mounts what programs expect: `/proc`, `/sys`, and a `/dev` with the host's harmless devices.
 fn mount_the_usual() -> Result<()> {
     let inert = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount_on("/proc", "proc", "proc", inert, "")?;
+    // ANCHOR_END: mount_the_usual-proc
+    // ANCHOR: mount_the_usual-dev
     mount_on("/dev", "tmpfs", "tmpfs", inert, "mode=755")?;
     fs::create_dir("/dev/pts").and(fs::create_dir("/dev/shm")).context("mkdir in /dev")?;
     mount_on("/dev/pts", "devpts", "devpts", inert - MsFlags::MS_NODEV, "ptmxmode=666,mode=620")?;
@@ -147,6 +154,8 @@ fn mount_the_usual() -> Result<()> {
     for (name, target) in ["fd", "stdin", "stdout", "stderr", "ptmx"].iter().zip(targets) {
         std::os::unix::fs::symlink(target, format!("dev/{name}")).context("symlink in /dev")?;
     }
+    // ANCHOR_END: mount_the_usual-dev
+    // ANCHOR: mount_the_usual-parts
     // Parts of `/proc` are the host's: directories become read-only, and files are closed.
     let inert = inert | MsFlags::MS_RDONLY;
     let parts = ["sys", "bus", "fs", "irq", "acpi", "scsi", "kcore", "keys", "sysrq-trigger"];
@@ -155,6 +164,8 @@ fn mount_the_usual() -> Result<()> {
         mount_on(part, source, "", MsFlags::MS_BIND, "")?;
         mount_on(part, "", "", MsFlags::MS_BIND | MsFlags::MS_REMOUNT | inert, "")?;
     }
+    // ANCHOR_END: mount_the_usual-parts
+    // ANCHOR: mount_the_usual-sys
     // A user namespace may have no sysfs of its own: the host's has to do, less its cgroups.
     mount_on("/sys", "sysfs", "sysfs", inert, "").or_else(|_| {
         mount_on("/sys", "../sys", "", MsFlags::MS_BIND | MsFlags::MS_REC, "")?;
@@ -162,7 +173,9 @@ fn mount_the_usual() -> Result<()> {
         mount_on("/sys/fs", "tmpfs", "tmpfs", inert, "")
     })
 }
+// ANCHOR_END: mount_the_usual-sys
 
+// ANCHOR: mount_on
 /// mount(2), with an error that says where and what. Not on a symlink: by `..` it may lead out.
 fn mount_on(target: &str, source: &str, fstype: &str, flags: MsFlags, options: &str) -> Result<()> {
     let place = fs::symlink_metadata(target).with_context(|| format!("mount on {target}"))?;
@@ -170,7 +183,9 @@ fn mount_on(target: &str, source: &str, fstype: &str, flags: MsFlags, options: &
     mount(Some(source), target, Some(fstype), flags, Some(options))
         .with_context(|| format!("mount on {target}: {source:?} {flags:?}"))
 }
+// ANCHOR_END: mount_on
 
+// ANCHOR: close_inherited
 /// Closes all above stderr: what the caller left open would be open inside, and a directory of the
 /// host's is a way out (CVE-2024-21626).
 fn close_inherited() -> Result<()> {
@@ -181,6 +196,7 @@ fn close_inherited() -> Result<()> {
     }
     Ok(())
 }
+// ANCHOR_END: close_inherited
 
 /// The signals to pass on: all but those of ^Z and `fg`, which must stop and continue us.
 fn signals() -> SigSet {

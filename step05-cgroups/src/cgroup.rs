@@ -25,6 +25,7 @@ pub struct Limits {
 }
 
 impl Limits {
+    // ANCHOR: files
     /// Which controller's file to write what to, in the words of version 1 or 2.
     fn files(&self, v2: bool) -> impl Iterator<Item = (&'static str, &'static str, String)> {
         let v = usize::from(v2);
@@ -39,12 +40,14 @@ impl Limits {
         ];
         files.into_iter().filter_map(|(of, file, value)| Some((of, file, value?.to_string())))
     }
+    // ANCHOR_END: files
 }
 
 /// The container's cgroup: its directories, locked while in use. Dropping it removes them.
 pub struct Cgroup(pub Vec<OsString>);
 
 impl Cgroup {
+    // ANCHOR: create
     /// Makes the cgroup and sets its limits.
     pub fn create(limits: &Limits) -> Result<Cgroup> {
         let mounts = fs::read("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
@@ -71,7 +74,9 @@ impl Cgroup {
         }
         Ok(cgroup)
     }
+    // ANCHOR_END: create
 
+    // ANCHOR: below
     /// Our directory in `parent`, made if need be.
     fn below(&mut self, parent: PathBuf) -> Result<PathBuf> {
         if let Some(dir) = self.0.iter().find(|dir| Path::new(dir).starts_with(&parent)) {
@@ -88,8 +93,10 @@ impl Cgroup {
             }
         }
     }
+    // ANCHOR_END: below
 }
 
+// ANCHOR: drop
 impl Drop for Cgroup {
     fn drop(&mut self) {
         for dir in self.0.iter().map(Path::new) {
@@ -97,7 +104,9 @@ impl Drop for Cgroup {
         }
     }
 }
+// ANCHOR_END: drop
 
+// ANCHOR: join
 /// Joins the cgroup that `run` made ($CGROUP): before we take memory, while its files are in sight.
 pub fn join() -> Result<()> {
     for dir in env::var("CGROUP").context("read $CGROUP")?.lines() {
@@ -107,7 +116,9 @@ pub fn join() -> Result<()> {
     }
     unshare(CloneFlags::CLONE_NEWCGROUP).context("unshare CLONE_NEWCGROUP")
 }
+// ANCHOR_END: join
 
+// ANCHOR: own
 /// The directory of our own cgroup in the tree of a controller, or in `cgroup2` (`man 5 proc`).
 fn own(tree: &str, mounts: &str, cgroups: &str) -> Option<PathBuf> {
     let mut mounts = mounts.lines().filter(|line| line.contains(" - cgroup"));
@@ -118,7 +129,9 @@ fn own(tree: &str, mounts: &str, cgroups: &str) -> Option<PathBuf> {
     let path = Path::new(cgroup?.splitn(3, ':').nth(2)?).strip_prefix(root);
     Some(Path::new(point).join(path.unwrap_or(Path::new(""))))
 }
+// ANCHOR_END: own
 
+// ANCHOR: parent
 /// In version 2, the nearest cgroup whose children get the controllers: one without processes.
 fn parent(own: &Path, limits: &Limits) -> Result<PathBuf> {
     let offers = |dir: &&Path| {
@@ -135,7 +148,9 @@ fn parent(own: &Path, limits: &Limits) -> Result<PathBuf> {
     }
     Ok(dir.into())
 }
+// ANCHOR_END: parent
 
+// ANCHOR: remove
 /// Removes a cgroup, patiently: its last process may still be on its way out.
 fn remove(dir: &Path) -> io::Result<()> {
     for delay in 0..8 {
@@ -148,13 +163,16 @@ fn remove(dir: &Path) -> io::Result<()> {
     }
     fs::remove_dir(dir)
 }
+// ANCHOR_END: remove
 
 fn entries(dir: &Path) -> impl Iterator<Item = DirEntry> {
     fs::read_dir(dir).into_iter().flatten().flatten()
 }
 
+// ANCHOR: lock
 /// Locks a cgroup of ours, if no other run has, until the kernel lets go of it, however we end.
 fn lock(dir: &Path) -> io::Result<()> {
     let lock = Flock::lock(File::open(dir)?, FlockArg::LockExclusiveNonblock);
     lock.map(mem::forget).map_err(|(_, why)| why.into())
 }
+// ANCHOR_END: lock

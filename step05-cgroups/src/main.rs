@@ -238,6 +238,7 @@ fn not_started(program: &OsStr, error: &io::Error) -> ExitCode {
     fail(code, &format!("exec: {what}{program:?}: {error}"))
 }
 
+// ANCHOR: bytes
 /// Reads a size as Docker writes it: a number of bytes, or with a unit.
 fn bytes(size: &str) -> Result<u64, String> {
     let (number, unit) = size.split_at(size.trim_end_matches(char::is_alphabetic).len());
@@ -247,6 +248,7 @@ fn bytes(size: &str) -> Result<u64, String> {
     let bytes = bytes.map(|bytes| bytes as u64).filter(|bytes| (6 << 20..=1 << 50).contains(bytes));
     bytes.ok_or("must be 6m to 1048576g, such as 64m or 1.5g".into())
 }
+// ANCHOR_END: bytes
 
 /// Says why we end and with which exit code.
 fn fail(code: u8, why: &str) -> ExitCode {

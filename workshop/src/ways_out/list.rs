@@ -110,8 +110,8 @@ pub const WAYS: &[Way] = &[
         outcome: KnownLimit {
             step: 4,
             why: "PID 1 runs the host's binary. It cannot be written to while it runs (ETXTBSY), \
-                  but its mode and owner can. runc runs a sealed copy of itself, or from a \
-                  read-only mount.",
+                  but its mode and owner can. runc runs a sealed copy of itself, or itself through \
+                  a read-only overlay.",
             root: Yes,
             user: If("if it is the user's own", || true),
         },
@@ -192,8 +192,8 @@ pub const WAYS: &[Way] = &[
                is tried.",
         outcome: KnownLimit {
             step: 4,
-            why: "CAP_MKNOD, and no list of devices in the cgroup. Docker has such a list. In a \
-                  user namespace the kernel refuses.",
+            why: "CAP_MKNOD, and no list in the cgroup of what may be opened. Docker leaves the \
+                  capability, and has the list. In a user namespace the kernel refuses.",
             root: Yes,
             user: No,
         },
@@ -304,7 +304,7 @@ pub const WAYS: &[Way] = &[
         outcome: KnownLimit {
             step: 3,
             why: "The process group began on the host. A session of its own would cost ^C and ^Z; \
-                  Docker has one, with a terminal of its own.",
+                  Docker has one, and with `-t` a terminal of its own.",
             root: Yes,
             user: Yes,
         },
@@ -316,7 +316,8 @@ pub const WAYS: &[Way] = &[
         outcome: KnownLimit {
             step: 3,
             why: "It is the caller's terminal. Since Linux 6.2 the kernel refuses where \
-                  `dev.tty.legacy_tiocsti` is 0, except to CAP_SYS_ADMIN. Docker makes a terminal.",
+                  `dev.tty.legacy_tiocsti` is 0, except to CAP_SYS_ADMIN. With \
+                  `-t` Docker makes a terminal.",
             root: Yes,
             user: LEGACY_TIOCSTI,
         },
