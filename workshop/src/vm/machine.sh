@@ -3,7 +3,7 @@
 set -eu
 . /etc/settings
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=${TERM:-linux}
-/bin/busybox mkdir -p /sbin /proc /sys /dev /tmp /root /run /mnt /usr/sbin
+/bin/busybox mkdir -p /sbin /proc /sys /dev /tmp /root /run /mnt /boot /usr/sbin
 /bin/busybox --install -s /bin 2>/dev/null
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
