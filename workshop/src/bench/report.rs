@@ -203,3 +203,82 @@ pub fn json(results: &Results) -> Value {
         "rows": results.rows.iter().map(row).collect::<Vec<_>>(),
     })
 }
+
+#[cfg(test)]
+pub mod tests {
+    use super::super::chart;
+    use super::*;
+
+    /// As if it had been measured.
+    pub fn some() -> Results {
+        let row = |id: &str, title: &str, kind, times: [f64; 3]| Measured {
+            id: id.into(),
+            title: title.into(),
+            kind,
+            busy: times.iter().map(|time| vec![time - 20.0, *time, time + 50.0]).collect(),
+            idle: vec![vec![times[0] * 3.0, times[0] * 4.0]],
+            calls: vec![42, 42, 42],
+            crowd: BTreeMap::from([(1, vec![1e6 / times[0]]), (16, vec![2e6 / times[0]])]),
+            growth: Growth::default(),
+        };
+        let mut step = row("step05-cgroups", "step 5", Kind::Step, [750.0, 700.0, 2800.0]);
+        step.growth = Growth { mount: Some(1.7), siblings: Some(12.0), elsewhere: Some(-0.04) };
+        step.calls = vec![640, 641, 640];
+        Results {
+            machine: Machine {
+                cpu: "Some <CPU>".into(),
+                cores: 2,
+                kernel: "6.1".into(),
+                cgroups: "v2",
+                date: "2024-02-29".into(),
+                load: "0.50".into(),
+            },
+            rows: vec![
+                row(BASE, "C: bare", Kind::Floor, [500.0, 500.0, 2000.0]),
+                step,
+                row("runc", "runc 1.1", Kind::Other, [9990.0, 10_000.0, 40_000.0]),
+            ],
+            missing: vec!["go: not here".into()],
+        }
+    }
+
+    fn assert(name: &str, text: &str) {
+        insta::with_settings!({
+            omit_expression => true,
+            prepend_module_to_snapshot => false,
+            snapshot_path => "../../tests/snapshots",
+        }, {
+            insta::assert_snapshot!(name, text);
+        });
+    }
+
+    #[test]
+    fn the_table_as_in_the_snapshot() {
+        assert("bench-table", &table(&some()));
+    }
+
+    #[test]
+    fn the_chart_as_in_the_snapshot() {
+        let chart = chart::svg(&some());
+        assert!(chart.lines().all(|line| !line.trim().is_empty()), "a blank line ends it");
+        assert("bench-chart", &chart);
+    }
+
+    #[test]
+    fn the_file_has_the_ratios() {
+        let json = json(&some());
+        assert_eq!(json["rows"][1]["back_to_back"]["ratio"], 1.4);
+        assert_eq!(json["rows"][1]["system_calls"], json!([640, 641, 640]));
+        assert_eq!(json["rows"][0]["runs_per_second_at_once"]["16"]["median"], 4000.0);
+        assert_eq!(json["machine"]["cgroups"], "v2");
+    }
+
+    #[test]
+    fn a_quiet_machine_gets_no_warning() {
+        let mut results = some();
+        assert_eq!(results.warnings().len(), 2);
+        results.machine.load = "0.1".into();
+        results.rows[0].busy = vec![vec![500.0], vec![510.0], vec![490.0]];
+        assert_eq!(results.warnings(), Vec::<String>::new());
+    }
+}
