@@ -90,6 +90,13 @@ pub fn version_1(file: &str) -> Option<PathBuf> {
     host::trees().into_iter().find(|dir| dir.join(file).exists())
 }
 
+/// Where the tree of version 2 is mounted, if the limits are in version 1.
+pub fn version_2_beside_1() -> Option<String> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let tree = mounts.lines().find(|line| line.contains(" - cgroup2 "))?;
+    version_2().is_none().then(|| tree.split(' ').nth(4).map(str::to_owned))?
+}
+
 /// Where a runtime may make its cgroups: in all trees, below the top and below where we are (and
 /// our parents, as in version 2 where we are may be taken).
 pub fn cgroup_dirs() -> BTreeSet<PathBuf> {

@@ -36,7 +36,7 @@ pub fn all(args: &Args, place: &Path) -> Result<Results> {
     // Those of the talk's program would come back to us.
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
         .context("make / private")?;
-    let (mut rows, missing) = rows::all(place)?;
+    let (mut rows, notes) = rows::all(place)?;
     let wanted = |row: &Row| args.row.iter().any(|text| row.id.contains(text.as_str()));
     rows.retain(|row| args.row.is_empty() || row.id == BASE || wanted(row));
     ensure!(args.row.is_empty() || rows.len() > 1, "no row has this in its name");
@@ -82,7 +82,7 @@ pub fn all(args: &Args, place: &Path) -> Result<Results> {
     Ok(Results {
         machine: Machine::this(std::env::var(super::LOAD).unwrap_or_default()),
         rows: measured,
-        missing,
+        notes,
     })
 }
 
@@ -126,7 +126,7 @@ impl Bench<'_> {
 
     /// The times of some runs in microseconds, of which each must succeed, and leave nothing.
     fn batch(&self, row: &Row, runs: u32, idle: bool) -> Result<Vec<f64>> {
-        let _cover = Cover::over_version_2(row)?;
+        let cover = Cover::over_version_2(row)?;
         let export = tempfile::NamedTempFile::new()?;
         let mut hyperfine = Command::new("hyperfine");
         hyperfine.args(["-N", "--style", "none", "--runs", &runs.to_string()]);
@@ -139,7 +139,7 @@ impl Bench<'_> {
         let output = hyperfine.envs(row.envs.iter().cloned()).output().context("hyperfine")?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "{}: {}", row.id, said.trim());
-        drop(_cover);
+        drop(cover);
         self.unchanged(row)?;
         let json: Value = serde_json::from_slice(&fs::read(export.path())?)?;
         let result = &json["results"][0];
@@ -153,21 +153,21 @@ impl Bench<'_> {
 
     /// How many system calls a run makes, the command's and its own.
     fn calls(&self, row: &Row, place: &Path) -> Result<u64> {
-        let _cover = Cover::over_version_2(row)?;
+        let cover = Cover::over_version_2(row)?;
         let table = place.join("strace");
         let mut strace = Command::new("strace");
         strace.args(["-f", "-c", "-o"]).arg(&table).arg("--").args(row.argv(0));
         let output = strace.envs(row.envs.iter().cloned()).output().context("strace")?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "{} under strace: {}", row.id, said.trim());
-        drop(_cover);
+        drop(cover);
         self.unchanged(row)?;
         total(&fs::read_to_string(table)?).context("no total from strace")
     }
 
     /// How many runs a second end, so many at once.
     fn crowd(&self, row: &Row, width: usize, time: Duration) -> Result<f64> {
-        let _cover = Cover::over_version_2(row)?;
+        let cover = Cover::over_version_2(row)?;
         let (count, failed) = (AtomicU64::new(0), AtomicBool::new(false));
         let begin = Instant::now();
         thread::scope(|scope| {
@@ -187,7 +187,7 @@ impl Bench<'_> {
         if failed.load(Ordering::Relaxed) {
             bail!("{}, {width} at once: a run failed", row.id);
         }
-        drop(_cover);
+        drop(cover);
         self.unchanged(row)?;
         Ok(count.load(Ordering::Relaxed) as f64 / took)
     }
@@ -220,16 +220,10 @@ struct Cover(Option<String>);
 
 impl Cover {
     fn over_version_2(row: &Row) -> Result<Cover> {
-        if !row.one_version || machine::version_2().is_some() {
-            return Ok(Cover(None));
-        }
-        let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-        let tree = mounts.lines().find(|line| line.contains(" - cgroup2 "));
-        let Some(tree) = tree.and_then(|line| line.split(' ').nth(4)) else {
-            return Ok(Cover(None));
-        };
-        mount(Some("cover"), tree, Some("tmpfs"), MsFlags::empty(), None::<&str>)?;
-        Ok(Cover(Some(tree.to_owned())))
+        let tree = machine::version_2_beside_1().filter(|_| row.one_version);
+        let Some(tree) = tree else { return Ok(Cover(None)) };
+        mount(Some("cover"), tree.as_str(), Some("tmpfs"), MsFlags::empty(), None::<&str>)?;
+        Ok(Cover(Some(tree)))
     }
 }
 

@@ -14,8 +14,8 @@ use super::stats::{Rounds, Summary, median, medians, ratio, spread};
 pub struct Results {
     pub machine: Machine,
     pub rows: Vec<Measured>,
-    /// Why other rows are missing.
-    pub missing: Vec<String>,
+    /// What is not installed, and what is special about a row.
+    pub notes: Vec<String>,
 }
 
 /// What was measured of a row.
@@ -147,9 +147,9 @@ pub fn table(results: &Results) -> String {
         }
         say(&mut text, format!("(of {MOUNTS} mounts, and for 1,000 of {CGROUPS} cgroups)"));
     }
-    if !results.missing.is_empty() {
+    if !results.notes.is_empty() {
         text.push('\n');
-        results.missing.iter().for_each(|why| say(&mut text, why.clone()));
+        results.notes.iter().for_each(|why| say(&mut text, why.clone()));
     }
     let warnings = results.warnings();
     if !warnings.is_empty() {
@@ -198,7 +198,7 @@ pub fn json(results: &Results) -> Value {
     json!({
         "machine": results.machine.json(),
         "warnings": results.warnings(),
-        "missing": results.missing,
+        "notes": results.notes,
         "compared_to": BASE,
         "rows": results.rows.iter().map(row).collect::<Vec<_>>(),
     })
@@ -238,7 +238,7 @@ pub mod tests {
                 step,
                 row("runc", "runc 1.1", Kind::Other, [9990.0, 10_000.0, 40_000.0]),
             ],
-            missing: vec!["go: not here".into()],
+            notes: vec!["go: not here".into()],
         }
     }
 

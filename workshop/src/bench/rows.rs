@@ -84,7 +84,7 @@ impl Row {
     }
 }
 
-/// All rows that can be measured here, and why others cannot.
+/// All rows that can be measured here, and notes: why others cannot, and what is special.
 pub fn all(place: &Path) -> Result<(Vec<Row>, Vec<String>)> {
     let rootfs = rootfs().to_str().context("the path of the rootfs")?.to_owned();
     let host_true = format!("{rootfs}/bin/true");
@@ -127,9 +127,9 @@ pub fn all(place: &Path) -> Result<(Vec<Row>, Vec<String>)> {
             rows.push(row("step05-dev", "the same, as `cargo run` builds it", "debug", &LIMITS));
         }
     }
-    let mut missing = Vec::new();
-    others(&rootfs, place, &mut rows, &mut missing)?;
-    Ok((rows, missing))
+    let mut notes = Vec::new();
+    others(&rootfs, place, &mut rows, &mut notes)?;
+    Ok((rows, notes))
 }
 
 /// Where the floor may make its cgroups: where step 5 makes its.
@@ -147,12 +147,7 @@ fn cgroups_of_the_floor() -> Result<Vec<(&'static str, String)>> {
 }
 
 /// What else is installed.
-fn others(
-    rootfs: &str,
-    place: &Path,
-    rows: &mut Vec<Row>,
-    missing: &mut Vec<String>,
-) -> Result<()> {
+fn others(rootfs: &str, place: &Path, rows: &mut Vec<Row>, notes: &mut Vec<String>) -> Result<()> {
     let unshare = ["unshare", "-u", "-p", "-f", "-m", "--root", rootfs, "--mount-proc"];
     let bwrap = ["bwrap", "--bind", rootfs, "/", "--proc", "/proc", "--dev", "/dev"];
     let sys = ["--ro-bind", "/sys", "/sys"];
@@ -167,7 +162,7 @@ fn others(
     ];
     for (id, program, what, mut argv) in found {
         let Some(version) = version(program) else {
-            missing.push(format!("{id}: {program} is not installed"));
+            notes.push(format!("{id}: {program} is not installed"));
             continue;
         };
         if argv.is_empty() {
@@ -175,8 +170,12 @@ fn others(
         } else {
             argv.push("/bin/true".into());
         }
+        let one_version = id == "crun";
+        if one_version && machine::version_2_beside_1().is_some() {
+            notes.push("crun: knows no version 2 beside 1, which is hidden from it".into());
+        }
         let row = Row::new(id, &format!("{version}{what}"), Kind::Other, argv);
-        rows.push(Row { one_version: id == "crun", ..row });
+        rows.push(Row { one_version, ..row });
     }
     let talk = build::talk();
     if talk.exists() && version("go").is_some() {
@@ -186,7 +185,7 @@ fn others(
             ..Row::new("go", "the talk's Go program, no cgroup", Kind::Other, argv)
         });
     } else {
-        missing.push("go: the talk's program takes Go to build".into());
+        notes.push("go: the talk's program takes Go to build".into());
     }
     Ok(())
 }
