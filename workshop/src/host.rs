@@ -42,18 +42,10 @@ pub fn run_for(
     program: &Path,
     envs: &[(&str, &OsStr)],
 ) -> Result<Output> {
-    let sandbox = Sandbox::create(privilege)?;
-    let mut host = Command::new("sh");
-    host.args(["-c", r#"for cgroup in $CGROUPS; do echo 0 > $cgroup || exit 1; done; exec "$@""#]);
-    host.args(["sh", "unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child"]);
-    if privilege == Privilege::UserNamespace {
-        host.args(["--user", "--map-root-user"]);
-    }
-    host.args(["--mount-proc", "sh", "-c", INIT, "init"]).arg(program);
-    // Cargo sets it (.cargo/config.toml), and no check is to touch what is played with.
-    host.env_remove("ROOTFS");
-    host.env("CGROUPS", sandbox.procs().join(" "));
-    host.env(CGROUPS, env::join_paths(&sandbox.dirs)?).envs(envs.iter().copied());
+    let name = format!("workshop-{}-{:?}", std::process::id(), thread::current().id());
+    let name = name.replace(|c: char| !c.is_alphanumeric() && c != '-', "");
+    let place = Host::create(privilege, &name)?;
+    let mut host = place.command(program, envs)?;
     host.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let host = host.spawn().context("start unshare (util-linux)")?;
     let pid = nix::unistd::Pid::from_raw(host.id() as i32);
@@ -114,6 +106,37 @@ impl Drop for Registered {
     }
 }
 
+/// A throw-away host that can be used until it is dropped.
+pub struct Host {
+    sandbox: Sandbox,
+    privilege: Privilege,
+}
+
+impl Host {
+    /// Makes its cgroups, which get this name.
+    pub fn create(privilege: Privilege, name: &str) -> Result<Host> {
+        Ok(Host { sandbox: Sandbox::create(privilege, name)?, privilege })
+    }
+
+    /// The command that runs a program on it; arguments may be added. All that the program leaves
+    /// running ends with it.
+    pub fn command(&self, program: &Path, envs: &[(&str, &OsStr)]) -> Result<Command> {
+        let join = r#"for cgroup in $CGROUPS; do echo 0 > $cgroup || exit 1; done; exec "$@""#;
+        let mut host = Command::new("sh");
+        host.args(["-c", join]);
+        host.args(["sh", "unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child"]);
+        if self.privilege == Privilege::UserNamespace {
+            host.args(["--user", "--map-root-user"]);
+        }
+        host.args(["--mount-proc", "sh", "-c", INIT, "init"]).arg(program);
+        // Cargo sets it (.cargo/config.toml), and no check is to touch what is played with.
+        host.env_remove("ROOTFS");
+        host.env("CGROUPS", self.sandbox.procs().join(" "));
+        host.env(CGROUPS, env::join_paths(&self.sandbox.dirs)?).envs(envs.iter().copied());
+        Ok(host)
+    }
+}
+
 /// The cgroups of a host, so that those of a container can be told from all others: a directory in
 /// each tree, and in version 2 a leaf below it, for only an empty one may have limited children.
 struct Sandbox {
@@ -121,14 +144,12 @@ struct Sandbox {
 }
 
 impl Sandbox {
-    fn create(privilege: Privilege) -> Result<Sandbox> {
+    fn create(privilege: Privilege, name: &str) -> Result<Sandbox> {
         let mut sandbox = Sandbox { dirs: Vec::new() };
         if privilege != Privilege::Root {
             return Ok(sandbox);
         }
         let cgroups = fs::read_to_string("/proc/self/cgroup").context("read /proc/self/cgroup")?;
-        let name = format!("workshop-{}-{:?}", std::process::id(), thread::current().id());
-        let name = name.replace(|c: char| !c.is_alphanumeric() && c != '-', "");
         for line in cgroups.lines() {
             let mut fields = line.splitn(3, ':').skip(1);
             let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
@@ -136,7 +157,7 @@ impl Sandbox {
             let own = tree.join(path.trim_start_matches('/'));
             let parent = if controllers.is_empty() { unified_parent(&own) } else { Some(own) };
             let Some(parent) = parent else { continue };
-            let dir = parent.join(&name);
+            let dir = parent.join(name);
             fs::create_dir(&dir).with_context(|| format!("mkdir {}", dir.display()))?;
             sandbox.dirs.push(dir.clone());
             if controllers.is_empty() {
@@ -203,7 +224,7 @@ fn unified_parent(own: &Path) -> Option<PathBuf> {
 }
 
 /// Removes a cgroup and those below it, if they are empty.
-fn remove(dir: &Path) -> bool {
+pub fn remove(dir: &Path) -> bool {
     for below in children(dir) {
         remove(&below);
     }

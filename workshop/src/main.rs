@@ -1,6 +1,7 @@
 //! `cargo workshop`: the tools of the workshop.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod check;
 mod doctor;
 mod rootfs;
@@ -21,6 +22,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Tool {
+    Bench(bench::Args),
     Check(check::Args),
     Doctor(doctor::Args),
     Rootfs(rootfs::Args),
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         return code;
     }
     let result = match Cli::parse().tool {
+        Tool::Bench(args) => bench::run(&args),
         Tool::Check(args) => check::run(&args),
         Tool::Doctor(args) => doctor::run(&args),
         Tool::Rootfs(args) => rootfs::run(&args).map(|()| ExitCode::SUCCESS),

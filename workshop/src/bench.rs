@@ -1,0 +1,181 @@
+//! `cargo workshop bench`: what it costs to start a container, in each step, in the plainest C that
+//! makes the same system calls (`floor.c`), and in whatever else is installed here.
+//!
+//! The unit is a whole process, from fork to wait. All is measured on a throw-away host, in rounds,
+//! each of which begins with another row: what the machine does meanwhile then hits all alike.
+
+mod build;
+mod chart;
+mod growth;
+mod machine;
+mod measure;
+mod report;
+mod rows;
+mod stats;
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
+use std::sync::OnceLock;
+use std::thread;
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::unistd::Pid;
+use workshop::host::{self, Host};
+use workshop::privilege::Privilege;
+
+/// Measure what starting a container costs, beside plain C and what else is installed
+#[derive(clap::Args)]
+pub struct Args {
+    /// How many rounds
+    #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// How many runs of each row in a round, back to back
+    #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u32).range(2..))]
+    runs: u32,
+    /// How many runs of each row in a round that begin after 100 ms of idling
+    #[arg(long, value_name = "N", default_value = "20", value_parser = clap::value_parser!(u32).range(2..))]
+    idle_runs: u32,
+    /// A try: few runs, in less than a minute
+    #[arg(long)]
+    quick: bool,
+    /// Only the rows that have this in their names, and the bare floor; can be given again
+    #[arg(long, value_name = "TEXT")]
+    row: Vec<String>,
+    /// Only this; can be given again
+    #[arg(long, value_name = "PART", value_enum)]
+    part: Vec<Part>,
+    /// Write all numbers into this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Draw the chart for the book into this file
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+}
+
+/// What there is to measure.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// Times back to back
+    Busy,
+    /// Times after 100 ms of idling before each run
+    Idle,
+    /// System calls per run
+    Calls,
+    /// Runs per second, some at once
+    Crowd,
+    /// What 1,000 mounts and 10,000 cgroups on the host cost
+    Growth,
+}
+
+impl Args {
+    fn wants(&self, part: Part) -> bool {
+        self.part.is_empty() || self.part.contains(&part)
+    }
+
+    /// Fewer of them in a try.
+    fn quickly(&self, number: u32, quick: u32) -> u32 {
+        if self.quick { number.min(quick) } else { number }
+    }
+}
+
+/// Set for the part on the throw-away host: a directory for its files, and what the load was.
+const PLACE: &str = "WORKSHOP_BENCH";
+const LOAD: &str = "WORKSHOP_BENCH_LOAD";
+
+/// What our cgroups are called, up to the process id.
+const NAME: &str = "workshop-bench-";
+
+/// Builds, makes a host, measures on it, and leaves nothing behind.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    if let Some(place) = env::var_os(PLACE) {
+        return on_the_host(args, Path::new(&place)).map(|()| ExitCode::SUCCESS);
+    }
+    ensure!(Privilege::ours() == Privilege::Root, "this takes root (try sudo)");
+    // Before we build, which is a load itself.
+    let load = machine::load();
+    measure::tools()?;
+    build::all()?;
+    let rootfs = workshop::built::rootfs();
+    let name = format!("{NAME}{}", std::process::id());
+    remove_cgroups(|pid| pid == std::process::id() || !Path::new(&format!("/proc/{pid}")).exists());
+    let ended = measured_on_a_host(&name, rootfs, &load);
+    // Some runtimes make cgroups in more trees than the host has.
+    remove_cgroups(|pid| pid == std::process::id());
+    ended
+}
+
+/// Starts ourselves anew on a throw-away host, and waits. Whatever ends us, but SIGKILL, leaves us
+/// the time to take the host down.
+fn measured_on_a_host(name: &str, rootfs: &Path, load: &str) -> Result<ExitCode> {
+    let mut signals = SigSet::empty();
+    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM] {
+        signals.add(signal);
+    }
+    signals.thread_block().context("block signals")?;
+    let place = tempfile::Builder::new().prefix(NAME).tempdir()?;
+    let host = Host::create(Privilege::Root, name)?;
+    let envs = [
+        (PLACE, place.path().as_os_str()),
+        (LOAD, OsStr::new(load)),
+        ("ROOTFS", rootfs.as_os_str()),
+    ];
+    let mut command = host.command(&env::current_exe()?, &envs)?;
+    // It reads its stdin, and so notices when we are no more.
+    let mut child = command.args(env::args_os().skip(1)).stdin(Stdio::piped()).spawn()?;
+    let stdin = child.stdin.take();
+    let pid = Pid::from_raw(child.id() as i32);
+    static ENDED: OnceLock<Signal> = OnceLock::new();
+    thread::spawn(move || {
+        if let Ok(signal) = signals.wait() {
+            let _ = ENDED.set(signal);
+            // All that runs on the host goes with it.
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+    });
+    let status = child.wait().context("wait for the host");
+    drop(stdin);
+    if let Some(signal) = ENDED.get() {
+        bail!("ended by {signal}");
+    }
+    Ok(if status?.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Removes our cgroups of those processes, in all trees: where we are, and at the top.
+fn remove_cgroups(whose: impl Fn(u32) -> bool) {
+    for dir in machine::cgroup_dirs() {
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let rest = name.to_str().and_then(|name| name.strip_prefix(NAME));
+            let pid = rest.and_then(|rest| rest.split('-').next()?.parse().ok());
+            if pid.is_some_and(&whose) {
+                host::remove(&entry.path());
+            }
+        }
+    }
+}
+
+/// The part that runs on the throw-away host.
+fn on_the_host(args: &Args, place: &Path) -> Result<()> {
+    // Our parent keeps them from itself, and so from us.
+    SigSet::empty().thread_set_mask()?;
+    thread::spawn(|| {
+        let _ = io::stdin().read_to_end(&mut Vec::new());
+        std::process::exit(1);
+    });
+    let results = measure::all(args, place)?;
+    print!("{}", report::table(&results));
+    if let Some(file) = &args.json {
+        let json = serde_json::to_string_pretty(&report::json(&results))? + "\n";
+        fs::write(file, json).with_context(|| format!("write {}", file.display()))?;
+    }
+    if let Some(file) = &args.svg {
+        let chart = chart::svg(&results);
+        fs::write(file, chart).with_context(|| format!("write {}", file.display()))?;
+    }
+    Ok(())
+}
