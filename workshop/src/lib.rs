@@ -7,6 +7,7 @@ pub mod checks;
 pub mod container;
 pub mod host;
 pub mod privilege;
+pub mod sources;
 pub mod storm;
 #[cfg(feature = "testing")]
 pub mod testing;
