@@ -2,6 +2,7 @@
 //! throw-away host to look at one in.
 #![forbid(unsafe_code)]
 
+pub mod book;
 pub mod built;
 pub mod checks;
 pub mod container;

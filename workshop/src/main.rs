@@ -1,6 +1,7 @@
 //! `cargo workshop`: the tools of the workshop.
 #![forbid(unsafe_code)]
 
+mod books;
 mod rootfs;
 mod storms;
 mod vm;
@@ -19,6 +20,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Tool {
+    Book(books::Args),
     Rootfs(rootfs::Args),
     Storm(storms::Args),
     Vm(vm::Args),
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
         return code;
     }
     let result = match Cli::parse().tool {
+        Tool::Book(args) => books::run(&args),
         Tool::Rootfs(args) => rootfs::run(&args).map(|()| ExitCode::SUCCESS),
         Tool::Storm(args) => storms::run(&args),
         Tool::Vm(args) => vm::run(&args),

@@ -1,0 +1,134 @@
+//! The commands that a reader types: the `sh` blocks of a page, as a shell runs them.
+//!
+//! A block is `sh`; if its last command opens a shell, the `sh,inside` blocks after it are typed
+//! there.
+
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::Finding;
+use super::page::{Fence, Page};
+
+/// A block, and those that are typed in the shell that it opens.
+pub struct Group {
+    /// The block.
+    pub outer: Fence,
+    /// What is typed in its shell.
+    pub inside: Vec<Fence>,
+}
+
+/// The blocks of a page in their order, and what is wrong with them.
+pub fn groups(page: &Page) -> (Vec<Group>, Vec<Finding>) {
+    let (mut groups, mut findings) = (Vec::<Group>::new(), Vec::new());
+    let mut wrong = |line, what: &str| findings.push(Finding::new(&page.file, line, what));
+    for fence in page.fences.iter().filter(|fence| fence.language == "sh") {
+        if fence.has("v1") && fence.has("v2") {
+            wrong(fence.line, "on cgroup v1 and on v2: then it needs neither word");
+        }
+        let prompt = |line: &str| ["$ ", "/ # ", "> "].iter().any(|it| line.starts_with(it));
+        if let Some(at) = fence.text.lines().position(prompt) {
+            wrong(fence.line + 1 + at, "a prompt: whoever copies the block copies it, too");
+        }
+        if split(&fence.text).1.is_empty() {
+            wrong(fence.line, "there is no command in it");
+        }
+        match (fence.has("inside"), groups.last_mut()) {
+            (false, _) => groups.push(Group { outer: fence.clone(), inside: Vec::new() }),
+            (true, Some(group)) => group.inside.push(fence.clone()),
+            (true, None) => wrong(fence.line, "inside of what? No block before it opens a shell"),
+        }
+    }
+    (groups, findings)
+}
+
+/// Why a block is not run: on this machine, or anywhere.
+pub fn not_run(fence: &Fence, v2: bool) -> Option<String> {
+    let only = |name: &str| Some(format!("only on cgroup {name}"));
+    match fence.not_run.clone() {
+        None if fence.has("v1") && v2 => only("v1"),
+        None if fence.has("v2") && !v2 => only("v2"),
+        why => why,
+    }
+}
+
+/// The last command of a block (a line, with those that `\` continues), and all before it. What
+/// follows it, blank lines and comments, is dropped.
+fn split(text: &str) -> (String, String) {
+    let mut lines: Vec<&str> = text.lines().collect();
+    let says_nothing = |line: &&str| line.trim().is_empty() || line.trim().starts_with('#');
+    while lines.last().is_some_and(says_nothing) {
+        lines.pop();
+    }
+    let continued = |line: &&&str| line.ends_with('\\');
+    let before = lines.len().saturating_sub(1);
+    let start = before - lines[..before].iter().rev().take_while(continued).count();
+    let join = |lines: &[&str]| lines.iter().map(|line| format!("{line}\n")).collect::<String>();
+    (join(&lines[..start]), join(&lines[start..]))
+}
+
+/// What is run before and after a command that is to fail.
+const MAY_FAIL: &str = "set +e\n";
+const FAILED: &str =
+    "[ $? -ne 0 ] || { echo 'workshop: the last command did not fail'; exit 1; }\n";
+
+impl Group {
+    /// The outer block as a script for `sh -e`. Only its last command may read what is typed.
+    fn script(&self) -> String {
+        let (before, last) = split(&self.outer.text);
+        let start = format!("exec 2>&1 3<&0 </dev/null\n{before}exec <&3 3<&-\n");
+        match self.outer.has("fails") {
+            false => start + &last,
+            true => start + MAY_FAIL + &last + FAILED,
+        }
+    }
+
+    /// What is typed in the shell that it opens, and the lines by which one sees that it was.
+    fn typed(&self, v2: bool) -> (String, Vec<String>) {
+        let (mut typed, mut marks) = (String::new(), Vec::new());
+        for fence in self.inside.iter().filter(|fence| not_run(fence, v2).is_none()) {
+            let mark = format!("workshop: typed all of the block in line {}", fence.line);
+            let (before, last) = split(&fence.text);
+            let leaves = last.trim() == "exit";
+            let (before, last) = if leaves { split(&before) } else { (before, last) };
+            typed += &match fence.has("fails") {
+                false => format!("set -e\n{before}{last}"),
+                true => format!("set -e\n{before}{MAY_FAIL}{last}{FAILED}"),
+            };
+            typed += &format!("echo '{mark}'\n");
+            typed += if leaves { "exit\n" } else { "" };
+            marks.push(mark);
+        }
+        (typed, marks)
+    }
+
+    /// Runs it. Returns what was to be seen; an error says what was wrong, and shows that, too.
+    pub fn run(&self, dir: &Path, v2: bool) -> Result<String> {
+        let (typed, marks) = self.typed(v2);
+        let mut shell = Command::new("sh");
+        shell.args(["-ec", &self.script()]).current_dir(dir);
+        shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut shell = shell.spawn().context("start sh")?;
+        let mut stdin = shell.stdin.take().context("no stdin")?;
+        // Nobody may read it, and the pipe takes this much without a reader.
+        ensure!(typed.len() < 60_000, "it types too much");
+        let wrote = stdin.write_all(typed.as_bytes());
+        drop(stdin);
+        let mut seen = Vec::new();
+        shell.stdout.take().context("no stdout")?.read_to_end(&mut seen)?;
+        let status = shell.wait()?;
+        let seen = String::from_utf8_lossy(&seen).into_owned();
+        ensure!(status.success(), "it ended with {status}, and said:\n{seen}");
+        wrote.context("nobody reads what is typed")?;
+        // A misspelt command fails, too.
+        let not_found = |line: &&str| line.starts_with("sh: ") && line.ends_with("not found");
+        if let Some(line) = seen.lines().find(not_found) {
+            bail!("{line}; it said:\n{seen}");
+        }
+        let missing = marks.iter().find(|mark| !seen.lines().any(|line| line == **mark));
+        ensure!(missing.is_none(), "its shell did not read all that was typed; it said:\n{seen}");
+        Ok(seen)
+    }
+}
