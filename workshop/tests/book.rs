@@ -249,6 +249,7 @@ const GOOD_LINKS: &[&str] = &[
     "#h%65re",
     "a.png",
     "https://example.org/a(b)?c=d#e",
+    "http://localhost:3000",
 ];
 
 fn main() -> ExitCode {

@@ -3,6 +3,7 @@
 //! A block is `sh`; if its last command opens a shell, the `sh,inside` blocks after it are typed
 //! there.
 
+use std::env;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -44,14 +45,36 @@ pub fn groups(page: &Page) -> (Vec<Group>, Vec<Finding>) {
     (groups, findings)
 }
 
-/// Why a block is not run: on this machine, or anywhere.
-pub fn not_run(fence: &Fence, v2: bool) -> Option<String> {
-    let only = |name: &str| Some(format!("only on cgroup {name}"));
-    match fence.not_run.clone() {
-        None if fence.has("v1") && v2 => only("v1"),
-        None if fence.has("v2") && !v2 => only("v2"),
-        why => why,
+/// The cgroups of the machine.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Cgroups {
+    /// Version 1, or both at a time.
+    V1,
+    /// Version 2.
+    V2,
+}
+
+impl Cgroups {
+    /// Ours.
+    pub fn ours() -> Cgroups {
+        let v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+        if v2 { Cgroups::V2 } else { Cgroups::V1 }
     }
+}
+
+/// Is a block run on a machine with these cgroups?
+pub fn is_run(fence: &Fence, cgroups: Cgroups) -> bool {
+    let other = if cgroups == Cgroups::V2 { "v1" } else { "v2" };
+    fence.not_run.is_none() && !fence.has(other)
+}
+
+/// Variables that cargo and we have set for a test: no reader has them.
+fn set_for_tests(name: &str) -> bool {
+    let starts = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "WORKSHOP_", "INSTA_"];
+    let names = ["CARGO", "CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE", "CARGO_TARGET_TMPDIR"];
+    starts.iter().any(|start| name.starts_with(start))
+        || names.contains(&name)
+        || ["CGROUPS", "NO_TEST_IGNORED"].contains(&name)
 }
 
 /// The last command of a block (a line, with those that `\` continues), and all before it. What
@@ -86,42 +109,45 @@ impl Group {
     }
 
     /// What is typed in the shell that it opens, and the lines by which one sees that it was.
-    fn typed(&self, v2: bool) -> (String, Vec<String>) {
+    fn typed(&self, cgroups: Cgroups) -> (String, Vec<String>) {
         let (mut typed, mut marks) = (String::new(), Vec::new());
-        for fence in self.inside.iter().filter(|fence| not_run(fence, v2).is_none()) {
+        for fence in self.inside.iter().filter(|fence| is_run(fence, cgroups)) {
             let mark = format!("workshop: typed all of the block in line {}", fence.line);
             let (before, last) = split(&fence.text);
-            let leaves = last.trim() == "exit";
-            let (before, last) = if leaves { split(&before) } else { (before, last) };
+            let exit = Some(last.clone()).filter(|last| last.trim().starts_with("exit"));
+            let (before, last) = if exit.is_some() { split(&before) } else { (before, last) };
             typed += &match fence.has("fails") {
                 false => format!("set -e\n{before}{last}"),
                 true => format!("set -e\n{before}{MAY_FAIL}{last}{FAILED}"),
             };
             typed += &format!("echo '{mark}'\n");
-            typed += if leaves { "exit\n" } else { "" };
+            typed += &exit.unwrap_or_default();
             marks.push(mark);
         }
         (typed, marks)
     }
 
     /// Runs it. Returns what was to be seen; an error says what was wrong, and shows that, too.
-    pub fn run(&self, dir: &Path, v2: bool) -> Result<String> {
-        let (typed, marks) = self.typed(v2);
+    pub fn run(&self, dir: &Path, cgroups: Cgroups) -> Result<String> {
+        let (typed, marks) = self.typed(cgroups);
         let mut shell = Command::new("sh");
         shell.args(["-ec", &self.script()]).current_dir(dir);
         shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut shell = shell.spawn().context("start sh")?;
+        for (name, _) in env::vars_os().filter(|(name, _)| set_for_tests(&name.to_string_lossy())) {
+            shell.env_remove(name);
+        }
+        let mut shell = shell.env("CARGO_NET_OFFLINE", "true").spawn().context("start sh")?;
         let mut stdin = shell.stdin.take().context("no stdin")?;
-        // Nobody may read it, and the pipe takes this much without a reader.
+        // The pipe takes this much before anybody reads.
         ensure!(typed.len() < 60_000, "it types too much");
-        let wrote = stdin.write_all(typed.as_bytes());
+        // If nobody reads it, the marks are missing below.
+        let _ = stdin.write_all(typed.as_bytes());
         drop(stdin);
         let mut seen = Vec::new();
         shell.stdout.take().context("no stdout")?.read_to_end(&mut seen)?;
         let status = shell.wait()?;
         let seen = String::from_utf8_lossy(&seen).into_owned();
         ensure!(status.success(), "it ended with {status}, and said:\n{seen}");
-        wrote.context("nobody reads what is typed")?;
         // A misspelt command fails, too.
         let not_found = |line: &&str| line.starts_with("sh: ") && line.ends_with("not found");
         if let Some(line) = seen.lines().find(not_found) {
