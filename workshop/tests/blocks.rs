@@ -97,7 +97,6 @@ fn typed(file: &str, with_rootfs: bool) -> Result<()> {
     let output = host::run_for(LIMIT, *PRIVILEGE, &env::current_exe()?, &envs)?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{said}");
-    print!("{said}");
     Ok(())
 }
 
@@ -211,6 +210,16 @@ const SHELLS: &[(&str, &str, Option<&str>)] = &[
     ("last-command-fails", "```sh\ntrue\nfalse\n```\n", Some("exit status: 1")),
     ("is-to-fail", "```sh,fails\ntrue\nfalse\n```\n", None),
     ("is-to-fail-and-is-long", "```sh,fails\ntrue\nexpr 1 \\\n    - 1\n# as said\n```\n", None),
+    (
+        "is-to-fail-in-a-loop",
+        "```sh,fails\nx=1\nfor i in 1; do\n    expr $i - $x\ndone\n```\n",
+        None,
+    ),
+    (
+        "is-to-fail-in-quotes",
+        "```sh,fails\nx=1\nsh -c '\n    true\n    expr 1 - $1\n' sh $x\n```\n",
+        None,
+    ),
     ("does-not-fail", "```sh,fails\nfalse || true\n```\n", Some("the last command did not fail")),
     ("fails-too-early", "```sh,fails\nfalse\ntrue\nfalse\n```\n", Some("exit status: 1")),
     ("is-misspelt", "```sh,fails\nno-such-command\n```\n", Some("not found")),

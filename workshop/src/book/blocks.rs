@@ -35,6 +35,8 @@ pub fn groups(page: &Page) -> (Vec<Group>, Vec<Finding>) {
         }
         if split(&fence.text).1.is_empty() {
             wrong(fence.line, "there is no command in it");
+        } else if !parses(&fence.text) {
+            wrong(fence.line, "a shell cannot read that");
         }
         match (fence.has("inside"), groups.last_mut()) {
             (false, _) => groups.push(Group { outer: fence.clone(), inside: Vec::new() }),
@@ -77,19 +79,29 @@ fn set_for_tests(name: &str) -> bool {
         || ["CGROUPS", "NO_TEST_IGNORED"].contains(&name)
 }
 
-/// The last command of a block (a line, with those that `\` continues), and all before it. What
-/// follows it, blank lines and comments, is dropped.
+/// The last command of a block, and all before it. What follows it, blank lines and comments, is
+/// dropped.
 fn split(text: &str) -> (String, String) {
     let mut lines: Vec<&str> = text.lines().collect();
     let says_nothing = |line: &&str| line.trim().is_empty() || line.trim().starts_with('#');
     while lines.last().is_some_and(says_nothing) {
         lines.pop();
     }
-    let continued = |line: &&&str| line.ends_with('\\');
-    let before = lines.len().saturating_sub(1);
-    let start = before - lines[..before].iter().rev().take_while(continued).count();
     let join = |lines: &[&str]| lines.iter().map(|line| format!("{line}\n")).collect::<String>();
-    (join(&lines[..start]), join(&lines[start..]))
+    let at = |start: usize| (join(&lines[..start]), join(&lines[start..]));
+    // It may have many lines; the shell knows where it can begin.
+    let parts = |start: &usize| {
+        let (before, last) = at(*start);
+        !before.ends_with("\\\n") && parses(&before) && parses(&last)
+    };
+    at((1..lines.len()).rev().find(parts).unwrap_or(0))
+}
+
+/// Is that a script, or half of one?
+fn parses(script: &str) -> bool {
+    let mut shell = Command::new("sh");
+    shell.args(["-n", "-c", script]).stdin(Stdio::null()).stderr(Stdio::null());
+    shell.status().is_ok_and(|status| status.success())
 }
 
 /// What is run before and after a command that is to fail.
@@ -147,14 +159,21 @@ impl Group {
         shell.stdout.take().context("no stdout")?.read_to_end(&mut seen)?;
         let status = shell.wait()?;
         let seen = String::from_utf8_lossy(&seen).into_owned();
-        ensure!(status.success(), "it ended with {status}, and said:\n{seen}");
+        let hint = match self.inside.is_empty() {
+            true => "",
+            false => " (if a command inside is meant to fail: `sh,inside,fails`, up to that one)",
+        };
+        ensure!(status.success(), "it ended with {status}{hint}, and said:\n{seen}");
         // A misspelt command fails, too.
         let not_found = |line: &&str| line.starts_with("sh: ") && line.ends_with("not found");
         if let Some(line) = seen.lines().find(not_found) {
             bail!("{line}; it said:\n{seen}");
         }
         let missing = marks.iter().find(|mark| !seen.lines().any(|line| line == **mark));
-        ensure!(missing.is_none(), "its shell did not read all that was typed; it said:\n{seen}");
+        ensure!(
+            missing.is_none(),
+            "its shell did not read all that was typed{hint}; it said:\n{seen}"
+        );
         Ok(seen)
     }
 }
