@@ -5,6 +5,8 @@ pub mod links;
 pub mod lint;
 pub mod page;
 mod picture;
+#[cfg(feature = "testing")]
+pub mod scratch;
 
 use std::fmt::{self, Display, Formatter};
 

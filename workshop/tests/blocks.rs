@@ -4,23 +4,21 @@
 use std::collections::BTreeSet;
 use std::env;
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::os::fd::AsRawFd;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
-use nix::mount::{MsFlags, mount};
 use workshop::book::blocks::{Cgroups, Group, groups, is_run};
 use workshop::book::lint::pages;
 use workshop::book::page::{Fence, Page};
+use workshop::book::scratch::{self, target, workspace};
 use workshop::host::{self, State};
-use workshop::testing::{PRIVILEGE, programs, rootfs, trial};
+use workshop::testing::{PRIVILEGE, trial};
 
 const PAGE: &str = "WORKSHOP_PAGE";
-const COPY: &str = "WORKSHOP_COPY";
 
 /// For all that a page has one do; cargo may have to build it first.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -48,8 +46,7 @@ fn main() -> ExitCode {
         .map(|page| {
             let name = Path::new(&page.file).file_stem().unwrap_or_default().to_string_lossy();
             let (name, file) = (format!("page::{name}"), page.file.clone());
-            let makes_it = page.fences.iter().any(|fence| fence.text.contains("workshop rootfs"));
-            trial(name, true, move || typed(&file, !makes_it))
+            trial(name, true, move || typed(&file))
         })
         .collect();
     let list = not_run(&pages);
@@ -69,34 +66,12 @@ fn plain(name: &str, test: impl FnOnce() -> Result<()> + Send + 'static) -> Tria
     Trial::test(name, move || test().map_err(|error| Failed::from(format!("{error:#}"))))
 }
 
-/// The workspace, as cargo calls it.
-fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("it is in a workspace").to_owned()
-}
-
-/// Where cargo builds.
-fn target() -> &'static Path {
-    programs().parent().expect("it is in a profile's directory")
-}
-
 /// Types what is on a page, on a throw-away host.
-fn typed(file: &str, with_rootfs: bool) -> Result<()> {
-    let scratch = tempfile::Builder::new().prefix("blocks-").tempdir_in(target())?;
-    let copy = scratch.path().join("workspace");
-    // With the times, or cargo would build everything anew.
-    let script = r#"mkdir "$1"; for name in * .[!.]*; do
-        case $name in .git | .vagrant | target | rootfs | rootfs.partial) ;;
-        *) [ "$name" -ef "$2" ] || cp -a "$name" "$1" ;; esac; done
-        [ -z "$3" ] || cp -a "$3" "$1/rootfs""#;
-    let mut shell = Command::new("sh");
-    shell.args(["-ec", script, "sh"]).arg(&copy).arg(target()).current_dir(workspace());
-    shell.arg(if with_rootfs { rootfs() } else { Path::new("") });
-    ensure!(shell.status()?.success(), "the workspace could not be copied");
-
-    let envs = [(PAGE, OsStr::new(file)), (COPY, copy.as_os_str())];
+fn typed(file: &str) -> Result<()> {
+    scratch::prepare()?;
+    let envs = [(PAGE, OsStr::new(file))];
     let output = host::run_for(LIMIT, *PRIVILEGE, &env::current_exe()?, &envs)?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{said}");
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Ok(())
 }
 
@@ -104,7 +79,8 @@ fn typed(file: &str, with_rootfs: bool) -> Result<()> {
 fn on_the_host(file: &str) -> Result<()> {
     let workspace = workspace();
     let page = Page::read(&workspace, file)?;
-    move_in(Path::new(&env::var_os(COPY).context("no copy")?))?;
+    let makes_it = page.fences.iter().any(|fence| fence.text.contains("workshop rootfs"));
+    scratch::move_in(!makes_it)?;
     let cgroups = Cgroups::ours();
     let before = left(&page)?;
     let state = State::now()?;
@@ -126,31 +102,6 @@ fn on_the_host(file: &str) -> Result<()> {
         wrong.push(format!("{file}:1: it leaves the files {new:?}"));
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
-    Ok(())
-}
-
-/// Puts the copy in the workspace's place, and a `/tmp` of its own in that of the host's.
-fn move_in(copy: &Path) -> Result<()> {
-    let home = PathBuf::from(env::var_os("HOME").unwrap_or("/root".into()));
-    let dir = |name: &str, of: &str| env::var_os(name).map_or(home.join(of), PathBuf::from);
-    let (cargo, rustup) = (dir("CARGO_HOME", ".cargo"), dir("RUSTUP_HOME", ".rustup"));
-    let places = [(copy, workspace()), (target(), target().to_owned())];
-    let others = [&cargo, &rustup].map(|dir| (dir.as_path(), dir.to_owned()));
-    // They may be in `/tmp` themselves.
-    let hidden = |place: &Path| place.starts_with("/tmp") || place.starts_with(workspace());
-    let places = places.into_iter().chain(others.into_iter().filter(|(dir, _)| dir.exists()));
-    let places: Vec<_> = places
-        .filter(|(_, place)| hidden(place))
-        .map(|(from, place)| Ok((File::open(from)?, place)))
-        .collect::<Result<_>>()?;
-    let none = None::<&str>;
-    mount(Some("tmpfs"), "/tmp", Some("tmpfs"), MsFlags::empty(), Some("mode=1777"))?;
-    for (from, place) in places {
-        fs::create_dir_all(&place)?;
-        let from = format!("/proc/self/fd/{}", from.as_raw_fd());
-        mount(Some(&*from), &place, none, MsFlags::MS_BIND | MsFlags::MS_REC, none)
-            .with_context(|| format!("bind {}", place.display()))?;
-    }
     Ok(())
 }
 
