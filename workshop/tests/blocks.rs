@@ -113,7 +113,8 @@ fn left(page: &Page) -> Result<BTreeSet<PathBuf>> {
         for entry in fs::read_dir(&dir).with_context(|| format!("read {}", dir.display()))? {
             let entry = entry?;
             let path = entry.path();
-            let made_on_purpose = path == workspace.join("rootfs") || path == target();
+            let own = ["rootfs", ".git"].map(|name| workspace.join(name));
+            let made_on_purpose = own.contains(&path) || path == target();
             if !made_on_purpose && entry.file_type()?.is_dir() && found.insert(path.clone()) {
                 dirs.push(path);
             } else if !made_on_purpose {

@@ -39,10 +39,7 @@ pub fn prepare() -> Result<()> {
     Ok(())
 }
 
-/// What is not copied: what is built, and what is nobody's to play with.
-const LEFT_OUT: &str = ".git .vagrant target rootfs rootfs.partial";
-
-/// In a process on a throw-away host: puts the copy in the workspace's place, with `rootfs/` in it or
+/// In a process on a throw-away host: lays it over the real one, with a new `rootfs/` in it or
 /// without, and makes `/tmp` empty.
 pub fn move_in(with_rootfs: bool) -> Result<()> {
     let (workspace, target) = (workspace(), target());
@@ -59,37 +56,38 @@ pub fn move_in(with_rootfs: bool) -> Result<()> {
     let hidden = of_cargo.into_iter().filter(|dir| dir.exists() && dir.starts_with("/tmp"));
     let hidden: Vec<_> =
         hidden.map(|dir| held(&dir).map(|held| (held, dir))).collect::<Result<_>>()?;
-    let (_workspace, from) = held(&workspace)?;
+    let (_workspace, original) = held(&workspace)?;
     let (_target, built) = held(&target)?;
     let (_rootfs, made) = held(rootfs())?;
 
     new_tmp()?;
-    // With its times, or cargo would build everything anew.
-    let script = r#"mkdir /tmp/copy /tmp/built /tmp/work; cd "$1"; for name in * .[!.]*; do
-        case " $4 " in *" $name "*) continue ;; esac
-        [ "$name" -ef "$2" ] || cp -a "$name" /tmp/copy; done
-        [ -z "$3" ] || cp -a "$3/." /tmp/copy/rootfs"#;
-    let mut shell = Command::new("sh");
-    shell.args(["-ec", script, "sh", &from, &built]);
-    shell.arg(if with_rootfs { &made } else { "" }).arg(LEFT_OUT);
-    ensure!(shell.status().context("start sh")?.success(), "the workspace could not be copied");
-    let (_copy, copy) = held(Path::new("/tmp/copy"))?;
-    let (_upper, upper) = held(Path::new("/tmp/built"))?;
-    let (_work, work) = held(Path::new("/tmp/work"))?;
+    let layers = ["/tmp/workspace", "/tmp/built"].map(|dir| {
+        fs::create_dir(dir)?;
+        ["upper", "work"].iter().try_for_each(|name| fs::create_dir(format!("{dir}/{name}")))?;
+        held(Path::new(dir))
+    });
+    let [(_upper, upper), (_other, other)] = layers.map(|held| held.expect("a new directory"));
 
     new_tmp()?;
-    let bind = MsFlags::MS_BIND | MsFlags::MS_REC;
-    let places = hidden.iter().map(|((_, from), place)| (from.as_str(), place));
-    for (from, place) in places.chain([(&*copy, &workspace)]) {
+    for ((_, from), place) in &hidden {
         fs::create_dir_all(place)?;
-        mount(Some(from), place, None::<&str>, bind, None::<&str>)
+        let bind = MsFlags::MS_BIND | MsFlags::MS_REC;
+        mount(Some(&**from), place, None::<&str>, bind, None::<&str>)
             .with_context(|| format!("bind {}", place.display()))?;
     }
-    fs::create_dir_all(&target)?;
-    let layers = format!("lowerdir={built},upperdir={upper},workdir={work}");
-    mount(Some("overlay"), &target, Some("overlay"), MsFlags::empty(), Some(&*layers))
-        .context("mount an overlay on what is built")?;
-    env::set_current_dir(&workspace).context("chdir to the workspace")
+    for (place, lower, upper) in [(&workspace, original, upper), (&target, built, other)] {
+        fs::create_dir_all(place)?;
+        let layers = format!("lowerdir={lower},upperdir={upper}/upper,workdir={upper}/work");
+        mount(Some("overlay"), place, Some("overlay"), MsFlags::empty(), Some(&*layers))
+            .with_context(|| format!("mount an overlay on {}", place.display()))?;
+    }
+    env::set_current_dir(&workspace).context("chdir to the workspace")?;
+    // What is played with there is none of our business.
+    let script = r#"rm -rf rootfs rootfs.partial; [ -z "$1" ] || cp -a "$1/." rootfs"#;
+    let mut shell = Command::new("sh");
+    shell.args(["-ec", script, "sh"]).arg(if with_rootfs { &made } else { "" });
+    ensure!(shell.status().context("start sh")?.success(), "no root filesystem");
+    Ok(())
 }
 
 fn new_tmp() -> Result<()> {
