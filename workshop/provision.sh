@@ -131,7 +131,7 @@ book() {
     # For `cargo workshop book`.
     ln -sf /opt/mdbook/bin/mdbook /usr/local/bin/mdbook
     step "the book: $home/book" "Mend it, then: vagrant provision"
-    as_user mdbook build --dest-dir "$home/book" "$workspace/book"
+    as_user /opt/mdbook/bin/mdbook build --dest-dir "$home/book" "$workspace/book"
     serve
 }
 
