@@ -59,7 +59,10 @@ fn main() -> ExitCode {
     for (name, page, expected) in SHELLS {
         trials.push(plain(&format!("shell::{name}"), move || shell(page, *expected)));
     }
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    let mut arguments = Arguments::from_args();
+    // They wait as much as they compute.
+    arguments.test_threads.get_or_insert(4);
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 fn plain(name: &str, test: impl FnOnce() -> Result<()> + Send + 'static) -> Trial {

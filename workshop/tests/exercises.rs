@@ -39,7 +39,10 @@ fn main() -> ExitCode {
         let name = format!("made-up::{name}");
         trials.push(trial(name.clone(), true, move || proven(&name, Some((files, expected)))));
     }
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    let mut arguments = Arguments::from_args();
+    // They wait as much as they compute.
+    arguments.test_threads.get_or_insert(4);
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 /// `solution.diff` and `test.sh`.
