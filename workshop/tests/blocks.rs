@@ -177,7 +177,7 @@ const SHELLS: &[(&str, &str, Option<&str>)] = &[
     ),
     ("does-not-fail", "```sh,fails\nfalse || true\n```\n", Some("the last command did not fail")),
     ("fails-too-early", "```sh,fails\nfalse\ntrue\nfalse\n```\n", Some("exit status: 1")),
-    ("is-misspelt", "```sh,fails\nno-such-command\n```\n", Some("not found")),
+    ("is-misspelt", "```sh,fails\nno-such-command\n```\n", Some("no-such-command")),
     ("output-is-shown", "```sh\necho one\necho two >&2\nfalse\n```\n", Some("one\ntwo\n")),
     ("inside", "```sh\nenv x=1 sh\n```\n\n```sh,inside\ntest $x\nexit\n```\n", None),
     (

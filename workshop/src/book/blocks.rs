@@ -165,7 +165,14 @@ impl Group {
         };
         ensure!(status.success(), "it ended with {status}{hint}, and said:\n{seen}");
         // A misspelt command fails, too.
-        let not_found = |line: &&str| line.starts_with("sh: ") && line.ends_with("not found");
+        let not_found = |line: &&str| {
+            let said = line.strip_prefix("sh: ").and_then(|said| said.split_once(": "));
+            let own = said.filter(|(at, _)| at.trim_start_matches("line ").parse::<u32>().is_ok());
+            own.is_some_and(|(_, what)| {
+                what.ends_with("not found")
+                    || what.ends_with("Permission denied") && !what.starts_with("cannot")
+            })
+        };
         if let Some(line) = seen.lines().find(not_found) {
             bail!("{line}; it said:\n{seen}");
         }
