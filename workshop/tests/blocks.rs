@@ -187,18 +187,28 @@ const SHELLS: &[(&str, &str, Option<&str>)] = &[
     ),
     ("inside-of-the-last", "```sh\ncat\nsh\n```\n\n```sh,inside\ntrue\n```\n", None),
     ("inside-fails", "```sh\nsh\n```\n\n```sh,inside\nfalse\nexit\n```\n", Some("exit status: 1")),
-    ("inside-is-to-fail", "```sh\nsh\n```\n\n```sh,inside,fails\nls /none\nexit\n```\n", None),
+    (
+        "inside-is-to-fail",
+        "```sh\nsh\n```\n\n```sh,inside,fails\nls /none\ntest $? = 2\nexit\n```\n",
+        None,
+    ),
+    (
+        "inside-is-to-fail-last",
+        "```sh,fails\nsh\n```\n\n```sh,inside,fails\nfalse\nexit\n```\n",
+        None,
+    ),
+    (
+        "inside-is-to-fail-and-then-not",
+        "```sh\nsh\n```\n\n```sh,inside,fails\nfalse\n```\n\n```sh,inside\nfalse\ntrue\nexit\n```\n",
+        Some("exit status: 1"),
+    ),
     (
         "inside-does-not-fail",
         "```sh\nsh\n```\n\n```sh,inside,fails\ntrue\nexit\n```\n",
-        Some("the last command did not fail"),
+        Some("not seen"),
     ),
-    ("no-shell-inside", "```sh\ntrue\n```\n\n```sh,inside\ntrue\n```\n", Some("did not read")),
-    (
-        "leaves-too-early",
-        "```sh\nsh\n```\n\n```sh,inside\nexit 0\ntrue\n```\n",
-        Some("did not read"),
-    ),
+    ("no-shell-inside", "```sh\ntrue\n```\n\n```sh,inside\ntrue\n```\n", Some("not seen")),
+    ("leaves-too-early", "```sh\nsh\n```\n\n```sh,inside\nexit 0\ntrue\n```\n", Some("not seen")),
     (
         "shell-fails-and-is-to",
         "```sh,fails\nsh\n```\n\n```sh,inside\necho\n```\n\n```sh,inside\nexit 3\n```\n",

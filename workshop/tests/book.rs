@@ -114,6 +114,7 @@ const FAULTS: &[(&str, &str, &str, &str)] = &[
     ("endless-anchor", PAGE, TEXT, "```go\n{{#include ../../tests/go/talk.go:b}}\n```\n"),
     ("anchor-twice", PAGE, TEXT, "```go\n{{#include ../../tests/go/talk.go:c}}\n```\n"),
     ("anchors-shown", PAGE, TEXT, "```go\n{{#include ../../tests/go/talk.go}}\n```\n"),
+    ("anchors-in-a-diff", "book/exercises/one/solution.diff", "+++ b\n", "+++ b\n // ANCHOR: a\n"),
     ("by-lines", PAGE, TEXT, "```go\n{{#include ../../tests/go/talk.go:5:7}}\n```\n"),
     ("snapshot-with-its-head", PAGE, "hello.snap:4:", "hello.snap"),
     ("snapshot-from-elsewhere", PAGE, "hello.snap:4:", "hello.snap:5:"),

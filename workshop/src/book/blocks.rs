@@ -33,7 +33,7 @@ pub fn groups(page: &Page) -> (Vec<Group>, Vec<Finding>) {
         if let Some(at) = fence.text.lines().position(prompt) {
             wrong(fence.line + 1 + at, "a prompt: whoever copies the block copies it, too");
         }
-        if split(&fence.text).1.is_empty() {
+        if commands(&fence.text).is_empty() {
             wrong(fence.line, "there is no command in it");
         } else if !parses(&fence.text) {
             wrong(fence.line, "a shell cannot read that");
@@ -79,22 +79,23 @@ fn set_for_tests(name: &str) -> bool {
         || ["CGROUPS", "NO_TEST_IGNORED"].contains(&name)
 }
 
-/// The last command of a block, and all before it. What follows it, blank lines and comments, is
-/// dropped.
-fn split(text: &str) -> (String, String) {
-    let mut lines: Vec<&str> = text.lines().collect();
-    let says_nothing = |line: &&str| line.trim().is_empty() || line.trim().starts_with('#');
-    while lines.last().is_some_and(says_nothing) {
-        lines.pop();
+/// The commands of a block, each with the comments before it. What follows the last one, blank lines
+/// and comments, is dropped.
+fn commands(text: &str) -> Vec<String> {
+    let (mut commands, mut command) = (Vec::new(), String::new());
+    let says_nothing = |line: &str| line.trim().is_empty() || line.trim().starts_with('#');
+    for line in text.lines() {
+        command += &format!("{line}\n");
+        // It may have many lines; the shell knows where it ends.
+        let ends = !command.lines().all(says_nothing) && !line.ends_with('\\') && parses(&command);
+        if ends {
+            commands.push(std::mem::take(&mut command));
+        }
     }
-    let join = |lines: &[&str]| lines.iter().map(|line| format!("{line}\n")).collect::<String>();
-    let at = |start: usize| (join(&lines[..start]), join(&lines[start..]));
-    // It may have many lines; the shell knows where it can begin.
-    let parts = |start: &usize| {
-        let (before, last) = at(*start);
-        !before.ends_with("\\\n") && parses(&before) && parses(&last)
-    };
-    at((1..lines.len()).rev().find(parts).unwrap_or(0))
+    if !command.lines().all(says_nothing) {
+        commands.push(command);
+    }
+    commands
 }
 
 /// Is that a script, or half of one?
@@ -109,11 +110,17 @@ const MAY_FAIL: &str = "set +e\n";
 const FAILED: &str =
     "[ $? -ne 0 ] || { echo 'workshop: the last command did not fail'; exit 1; }\n";
 
+/// What is run after a command, without changing `$?`, to see that we came so far.
+fn mark(when: &str, mark: &str) -> String {
+    format!("(code=$?; {when} echo '{mark}'; exit $code)\n")
+}
+
 impl Group {
     /// The outer block as a script for `sh -e`. Only its last command may read what is typed.
     fn script(&self) -> String {
-        let (before, last) = split(&self.outer.text);
-        let start = format!("exec 2>&1 3<&0 </dev/null\n{before}exec <&3 3<&-\n");
+        let mut commands = commands(&self.outer.text);
+        let last = commands.pop().unwrap_or_default();
+        let start = format!("exec 2>&1 3<&0 </dev/null\n{}exec <&3 3<&-\n", commands.concat());
         match self.outer.has("fails") {
             false => start + &last,
             true => start + MAY_FAIL + &last + FAILED,
@@ -124,17 +131,25 @@ impl Group {
     fn typed(&self, cgroups: Cgroups) -> (String, Vec<String>) {
         let (mut typed, mut marks) = (String::new(), Vec::new());
         for fence in self.inside.iter().filter(|fence| is_run(fence, cgroups)) {
-            let mark = format!("workshop: typed all of the block in line {}", fence.line);
-            let (before, last) = split(&fence.text);
-            let exit = Some(last.clone()).filter(|last| last.trim().starts_with("exit"));
-            let (before, last) = if exit.is_some() { split(&before) } else { (before, last) };
-            typed += &match fence.has("fails") {
-                false => format!("set -e\n{before}{last}"),
-                true => format!("set -e\n{before}{MAY_FAIL}{last}{FAILED}"),
-            };
-            typed += &format!("echo '{mark}'\n");
+            let mut commands = commands(&fence.text);
+            let leaves =
+                |last: &String| last.lines().last().is_some_and(|it| it.starts_with("exit"));
+            let exit = if commands.last().is_some_and(leaves) { commands.pop() } else { None };
+            let fails = format!("workshop: a command failed in the block in line {}", fence.line);
+            typed += if fence.has("fails") { "set +e\n" } else { "set -e\n" };
+            for command in commands {
+                typed += &command;
+                if fence.has("fails") {
+                    typed += &mark("[ $code -eq 0 ] ||", &fails);
+                }
+            }
+            if fence.has("fails") {
+                marks.push(fails);
+            }
+            let all = format!("workshop: typed all of the block in line {}", fence.line);
+            typed += &mark("", &all);
             typed += &exit.unwrap_or_default();
-            marks.push(mark);
+            marks.push(all);
         }
         (typed, marks)
     }
@@ -161,7 +176,7 @@ impl Group {
         let seen = String::from_utf8_lossy(&seen).into_owned();
         let hint = match self.inside.is_empty() {
             true => "",
-            false => " (if a command inside is meant to fail: `sh,inside,fails`, up to that one)",
+            false => " (is a command inside meant to fail? Then it is `sh,inside,fails`)",
         };
         ensure!(status.success(), "it ended with {status}{hint}, and said:\n{seen}");
         // A misspelt command fails, too.
@@ -177,10 +192,9 @@ impl Group {
             bail!("{line}; it said:\n{seen}");
         }
         let missing = marks.iter().find(|mark| !seen.lines().any(|line| line == **mark));
-        ensure!(
-            missing.is_none(),
-            "its shell did not read all that was typed{hint}; it said:\n{seen}"
-        );
+        if let Some(missing) = missing {
+            bail!("not seen{hint}: {missing:?}; it said:\n{seen}");
+        }
         Ok(seen)
     }
 }

@@ -228,6 +228,9 @@ impl Book<'_> {
                     Err(what) => return wrong(self, format!("{file}: {what}")),
                 }
             }
+            ("diff", None, _) if source.contains("ANCHOR") => {
+                return wrong(self, format!("{path} shows anchors: make it anew by `diff -U1`"));
+            }
             (_, None, _) if source.contains("ANCHOR: ") => {
                 return wrong(self, format!("{path} has anchors, which would be shown: name one"));
             }
