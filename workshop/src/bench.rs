@@ -70,6 +70,8 @@ pub enum Part {
     Crowd,
     /// What 1,000 mounts and 10,000 cgroups on the host cost
     Growth,
+    /// What each kind of namespace costs
+    Walls,
 }
 
 impl Args {

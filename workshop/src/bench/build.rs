@@ -21,6 +21,11 @@ pub fn floor() -> PathBuf {
     target().join("bench/floor")
 }
 
+/// Step 5, linked statically.
+pub fn linked_statically() -> PathBuf {
+    target().join("bench/static")
+}
+
 /// The talk's program.
 pub fn talk() -> PathBuf {
     target().join("bench/talk")
@@ -42,6 +47,14 @@ pub fn all() -> Result<()> {
         cargo.args(STEPS.iter().flat_map(|step| ["--package", step]));
         ensure!(cargo.status()?.success(), "cargo build failed");
     }
+
+    // In a folder of its own, or the two would take turns in being built anew.
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["rustc", "--quiet", "--release", "--package", STEPS[4], "--target-dir"]);
+    cargo.arg(linked_statically());
+    cargo.arg("--manifest-path").arg(Path::new(PACKAGE).join("../Cargo.toml"));
+    cargo.args(["--", "-C", "target-feature=+crt-static"]);
+    ensure!(cargo.status()?.success(), "cargo rustc failed");
 
     let source = Path::new(PACKAGE).join("tests/go/talk.go");
     if source.exists() && Command::new("go").arg("version").output().is_ok() {

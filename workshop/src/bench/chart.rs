@@ -20,7 +20,8 @@ const MOST: f64 = 8.0;
 
 /// The chart as SVG. Without blank lines, at which Markdown would end it.
 pub fn svg(results: &Results) -> String {
-    let rows: Vec<_> = results.rows.iter().filter(|row| !row.busy.is_empty()).collect();
+    let rows = results.rows.iter().filter(|row| row.kind != Kind::Wall);
+    let rows: Vec<_> = rows.filter(|row| !row.busy.is_empty()).collect();
     let longest = longest(results, &rows);
     let idle = rows.iter().any(|row| !row.idle.is_empty());
     let pitch = if idle { 40.0 } else { 26.0 };
@@ -78,7 +79,7 @@ fn bar(
     let fill = match kind {
         Kind::Step => format!(r#"fill="{ACCENT}""#),
         Kind::Floor => r#"fill-opacity="0.8""#.to_owned(),
-        Kind::Other => r#"fill-opacity="0.4""#.to_owned(),
+        Kind::Other | Kind::Wall => r#"fill-opacity="0.4""#.to_owned(),
     };
     let length = (time / longest).min(1.0) * LONGEST;
     let piece = |from: f64, to: f64| {

@@ -31,7 +31,8 @@ impl Machine {
         Machine {
             cpu: cpu(&cpus).unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
             cores: available_parallelism().map_or(1, usize::from),
-            kernel: kernel.trim().to_owned(),
+            // What follows the number is the distribution's.
+            kernel: kernel.trim().split('-').next().unwrap_or_default().to_owned(),
             cgroups: if version_2().is_some() { "v2" } else { "v1" },
             date: date.unwrap_or_default(),
             load,

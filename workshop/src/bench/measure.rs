@@ -36,7 +36,10 @@ pub fn all(args: &Args, place: &Path) -> Result<Results> {
     // Those of the talk's program would come back to us.
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
         .context("make / private")?;
-    let (mut rows, notes) = rows::all(place)?;
+    let (mut rows, mut notes) = rows::all(place)?;
+    if args.part == [Part::Walls] {
+        notes.clear();
+    }
     let wanted = |row: &Row| args.row.iter().any(|text| row.id.contains(text.as_str()));
     rows.retain(|row| args.row.is_empty() || row.id == BASE || wanted(row));
     ensure!(args.row.is_empty() || rows.len() > 1, "no row has this in its name");
@@ -44,23 +47,28 @@ pub fn all(args: &Args, place: &Path) -> Result<Results> {
     let bench = Bench { rows: &rows, before: State::now()? };
     let mut measured: Vec<Measured> = rows.iter().map(Measured::of).collect();
     let rounds = args.quickly(args.rounds, 2);
-    let every: Vec<usize> = (0..rows.len()).collect();
-    let these = |part| every.iter().copied().filter(|&i| rows[i].is_in(part)).collect::<Vec<_>>();
+    let these = |part| (0..rows.len()).filter(|&i| rows[i].is_in(part)).collect::<Vec<usize>>();
 
     if args.wants(Part::Calls) {
         eprintln!("system calls");
-        for (row, measured) in rows.iter().zip(&mut measured) {
-            measured.calls = (0..3).map(|_| bench.calls(row, place)).collect::<Result<_>>()?;
+        for i in these(Part::Calls) {
+            let calls = (0..3).map(|_| bench.calls(&rows[i], place));
+            measured[i].calls = calls.collect::<Result<_>>()?;
         }
     }
     if args.wants(Part::Busy) {
-        let times =
-            bench.rounds("back to back", &every, rounds, args.quickly(args.runs, 10), false);
-        times?.into_iter().for_each(|(i, times)| measured[i].busy = times);
+        let runs = args.quickly(args.runs, 10);
+        let times = bench.rounds("back to back", &these(Part::Busy), rounds, runs, false)?;
+        times.into_iter().for_each(|(i, times)| measured[i].busy = times);
+    }
+    if args.wants(Part::Walls) {
+        let runs = args.quickly(args.runs, 10);
+        let times = bench.rounds("one wall each", &these(Part::Walls), rounds, runs, false)?;
+        times.into_iter().for_each(|(i, times)| measured[i].busy = times);
     }
     if args.wants(Part::Idle) {
         let runs = args.quickly(args.idle_runs, 2);
-        let times = bench.rounds("after idling", &every, rounds, runs, true)?;
+        let times = bench.rounds("after idling", &these(Part::Idle), rounds, runs, true)?;
         times.into_iter().for_each(|(i, times)| measured[i].idle = times);
     }
     if args.wants(Part::Crowd) {

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::growth::{CGROUPS, MOUNTS};
 use super::machine::Machine;
-use super::rows::{BASE, Kind, Row};
-use super::stats::{Rounds, Summary, median, medians, ratio, spread};
+use super::rows::{BASE, Kind, NO_WALL, Row};
+use super::stats::{Rounds, Summary, median, medians, more, ratio, spread};
 
 /// All that was measured.
 pub struct Results {
@@ -101,12 +101,14 @@ pub fn table(results: &Results) -> String {
     };
     for (title, idle) in [("back to back", false), ("after 100 ms of idling", true)] {
         let times = |row: &Measured| Summary::of(if idle { &row.idle } else { &row.busy });
-        if results.rows.iter().all(|row| times(row).is_none()) {
+        let rows = results.rows.iter().filter(|row| row.kind != Kind::Wall);
+        let rows: Vec<_> = rows.filter(|row| times(row).is_some()).collect();
+        if rows.is_empty() {
             continue;
         }
         let head = ["ratio", "min", "median", "p95"].map(|head| format!("{head:>8}")).concat();
         say(&mut text, format!("\n{:44}{head}", format!("{title}, in µs")));
-        for row in &results.rows {
+        for row in rows {
             let (busy, ratio_idle) = results.ratios(row);
             let (ratio, times) = (if idle { ratio_idle } else { busy }, times(row));
             let cells = [
@@ -121,9 +123,19 @@ pub fn table(results: &Results) -> String {
     }
     if results.rows.iter().any(|row| !row.calls.is_empty()) {
         say(&mut text, format!("\n{:44}{:>8}", "system calls of a run", "calls"));
-        for row in &results.rows {
+        for row in results.rows.iter().filter(|row| !row.calls.is_empty()) {
             say(&mut text, format!("{:44}{:>8}", row.title, calls(&row.calls)));
         }
+    }
+    let none = results.rows.iter().find(|row| row.id == NO_WALL);
+    if let Some(none) = none.filter(|none| !none.busy.is_empty()) {
+        say(&mut text, format!("\n{:44}{:>8}", "one namespace more, in µs", "median"));
+        for row in results.rows.iter().filter(|row| row.kind == Kind::Wall && row.id != NO_WALL) {
+            let more = more(&row.busy, &none.busy);
+            say(&mut text, format!("{:44}{:>8}", row.title, number(more, 0)));
+        }
+        let all = number(Summary::of(&none.busy).map(|times| times.median), 0);
+        say(&mut text, format!("(beside {all} µs that `unshare --fork` takes without any)"));
     }
     let crowds: Vec<_> = results.rows.iter().filter(|row| !row.crowd.is_empty()).collect();
     if let Some(first) = crowds.first() {

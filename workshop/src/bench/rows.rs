@@ -17,6 +17,8 @@ pub enum Kind {
     Floor,
     Step,
     Other,
+    /// Not a container, but one wall of it.
+    Wall,
 }
 
 /// A row of the table.
@@ -40,6 +42,9 @@ pub const SLOTS: usize = 16;
 
 /// The row that all others are compared to.
 pub const BASE: &str = "floor-bare";
+
+/// The row that the walls are compared to.
+pub const NO_WALL: &str = "wall-none";
 
 /// The rows of which the longer measurements are made.
 const LONG: [&str; 6] = ["floor-full", "step05-cgroups", "bwrap", "crun", "runc", "go"];
@@ -76,7 +81,8 @@ impl Row {
     /// Is it measured in this part?
     pub fn is_in(&self, part: Part) -> bool {
         match part {
-            Part::Busy | Part::Idle | Part::Calls => true,
+            Part::Busy | Part::Idle | Part::Calls => self.kind != Kind::Wall,
+            Part::Walls => self.kind == Kind::Wall,
             Part::Crowd => LONG.contains(&self.id.as_str()),
             // The Go program has no cgroup, and runc's time drowns the difference.
             Part::Growth => LONG[..4].contains(&self.id.as_str()),
@@ -115,7 +121,9 @@ pub fn all(place: &Path) -> Result<(Vec<Row>, Vec<String>)> {
     for (step, name) in STEPS.into_iter().enumerate() {
         let program = if step < 3 { host_true.as_str() } else { "/bin/true" };
         let row = |id: &str, title: &str, profile: &str, options: &[&str]| {
-            let path = build::target().join(profile).join(name).display().to_string();
+            let target =
+                if id == "step05-static" { build::linked_statically() } else { build::target() };
+            let path = target.join(profile).join(name).display().to_string();
             let argv = [&path, "run"].into_iter().chain(options.iter().copied()).chain([program]);
             Row { envs: vec![("ROOTFS", rootfs.clone())], ..Row::new(id, title, Kind::Step, argv) }
         };
@@ -125,10 +133,12 @@ pub fn all(place: &Path) -> Result<(Vec<Row>, Vec<String>)> {
             rows.push(row("step05-default", "step 5, as it is without options", "release", &[]));
             rows.push(row(name, "step 5 with all its limits", "release", &LIMITS));
             rows.push(row("step05-dev", "the same, as `cargo run` builds it", "debug", &LIMITS));
+            rows.push(row("step05-static", "the same, linked statically", "release", &LIMITS));
         }
     }
     let mut notes = Vec::new();
     others(&rootfs, place, &mut rows, &mut notes)?;
+    walls(&host_true, &mut rows);
     Ok((rows, notes))
 }
 
@@ -144,6 +154,24 @@ fn cgroups_of_the_floor() -> Result<Vec<(&'static str, String)>> {
         Ok((name, dir.display().to_string()))
     };
     files.into_iter().map(dir).collect()
+}
+
+/// One namespace of each kind, by unshare(1), which starts a child in each.
+fn walls(host_true: &str, rows: &mut Vec<Row>) {
+    let walls = [
+        (NO_WALL, "none", None),
+        ("wall-uts", "UTS (hostname)", Some("--uts")),
+        ("wall-pid", "PID", Some("--pid")),
+        ("wall-cgroup", "cgroup", Some("--cgroup")),
+        ("wall-user", "user", Some("--user")),
+        ("wall-ipc", "IPC", Some("--ipc")),
+        ("wall-mount", "mount", Some("--mount")),
+        ("wall-net", "network", Some("--net")),
+    ];
+    for (id, title, flag) in walls {
+        let words = ["unshare", "--fork"].into_iter().chain(flag).chain([host_true]);
+        rows.push(Row::new(id, title, Kind::Wall, words));
+    }
 }
 
 /// What else is installed.

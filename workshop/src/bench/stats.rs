@@ -50,6 +50,13 @@ pub fn ratio(rounds: &Rounds, base: &Rounds) -> Option<f64> {
     median(&ratios)
 }
 
+/// How much longer than the base it took: the median of what the rounds say.
+pub fn more(rounds: &Rounds, base: &Rounds) -> Option<f64> {
+    let (ours, bases) = (medians(rounds), medians(base));
+    let more: Vec<_> = ours.iter().zip(&bases).map(|(ours, base)| ours - base).collect();
+    median(&more)
+}
+
 /// How far the rounds' medians lie apart, as a part of their median: a quiet machine has a few
 /// percent.
 pub fn spread(rounds: &Rounds) -> Option<f64> {

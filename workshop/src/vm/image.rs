@@ -17,14 +17,15 @@ use super::{Settings, WORKSPACE, output};
 
 /// What busybox has not, or not as the checks need it.
 const TOOLS: &[&str] = &[
-    "sh", "bash", "env", "hostname", "id", "mount", "ps", "setpriv", "setsid", "umount", "unshare",
+    "sh", "bash", "env", "hostname", "id", "mount", "ps", "setpriv", "setsid", "strace", "umount",
+    "unshare",
 ];
 
 /// Where the guest's `/` is in the initramfs, which itself cannot be left by pivot_root(2).
 const ROOT: &str = "machine";
 
 /// The tests of what depends on the machine.
-const TESTS: [&str; 3] = ["machines", "transcripts", "checks"];
+const TESTS: [&str; 4] = ["machines", "transcripts", "syscalls", "checks"];
 
 /// What the kernel starts: puts `/machine` on top of the initramfs, and goes on there.
 const INIT: &str = "#!/machine/bin/busybox sh
