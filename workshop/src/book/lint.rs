@@ -199,6 +199,9 @@ impl Book<'_> {
         let expected: &[_] = match suffix {
             "rs" => &[Some("rust")],
             "go" => &[Some("go")],
+            "c" => &[Some("c")],
+            // What the bench measured.
+            "txt" => &[Some("console")],
             "diff" => &[Some("diff")],
             "toml" => &[Some("toml")],
             "svg" => &[None],
@@ -256,7 +259,7 @@ impl Book<'_> {
         let by_hand = |line: &&str| !line.trim().is_empty() && !line.starts_with("{{#include ");
         let made = match fence.language.as_str() {
             "console" => page.file != QUOTES,
-            "rust" | "diff" | "go" => true,
+            "rust" | "diff" | "go" | "c" => true,
             _ => false,
         };
         if let Some(at) = fence.text.lines().position(|line| made && by_hand(&line)) {

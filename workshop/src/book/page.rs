@@ -13,12 +13,13 @@ use pulldown_cmark::{CodeBlockKind, Event, HeadingLevel, Options, Parser, Tag, T
 use super::Finding;
 
 /// The languages of fences, and the attributes that may follow them after commas.
-const LANGUAGES: [(&str, &[&str]); 7] = [
+const LANGUAGES: [(&str, &[&str]); 8] = [
     ("sh", &["inside", "fails", "v1", "v2"]),
     ("console", &[]),
     ("rust", &["ignore"]),
     ("diff", &[]),
     ("go", &[]),
+    ("c", &[]),
     ("text", &[]),
     ("toml", &[]),
 ];
