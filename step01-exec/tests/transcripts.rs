@@ -16,7 +16,7 @@ workshop::transcripts! {
     ],
     "exit-codes": [
         "$ step01-exec run sh -c 'exit 3' || echo $?",
-        "$ step01-exec run sh -c 'kill -INT $$' || echo $?",
+        "$ step01-exec run sh -c 'kill -TERM $$' || echo $?",
     ],
     "standard-error": ["$ step01-exec run echo hello | wc -l"],
     "closed-pipe": ["$ step01-exec run yes | head -n 1"],
