@@ -116,6 +116,12 @@ const FAULTS: &[(&str, &str, &str, &str)] = &[
     ("anchors-shown", PAGE, TEXT, "```go\n{{#include ../../tests/go/talk.go}}\n```\n"),
     ("anchors-in-a-diff", "book/exercises/one/solution.diff", "+++ b\n", "+++ b\n // ANCHOR: a\n"),
     ("by-lines", PAGE, TEXT, "```go\n{{#include ../../tests/go/talk.go:5:7}}\n```\n"),
+    (
+        "indented-include",
+        PAGE,
+        SNAP,
+        "  {{#include ../../step01-exec/tests/snapshots/hello.snap:4:}}",
+    ),
     ("snapshot-with-its-head", PAGE, "hello.snap:4:", "hello.snap"),
     ("snapshot-from-elsewhere", PAGE, "hello.snap:4:", "hello.snap:5:"),
     ("empty-snapshot", PAGE, "hello.snap", "empty.snap"),

@@ -7,12 +7,12 @@ use super::report::{Measured, Results};
 use super::rows::Kind;
 use super::stats::Summary;
 
-/// As our pictures are: 640 wide, and no text below 13.
-const WIDTH: f64 = 640.0;
-const TEXT: f64 = 13.0;
-/// Where the bars begin and how long they may be; what they say stands behind.
-const LEFT: f64 = 242.0;
-const LONGEST: f64 = 270.0;
+/// As our pictures are: as wide as a phone can bear, and no text below 14.
+const WIDTH: f64 = 480.0;
+const TEXT: f64 = 14.0;
+/// Where the bars begin and how long they may be: what each is stands above, what it says behind.
+const LEFT: f64 = 8.0;
+const LONGEST: f64 = 310.0;
 /// For the steps; legible on white and on navy.
 const ACCENT: &str = "#d9822b";
 /// What takes more than so many times the bare floor gets a broken bar, or it would dwarf the rest.
@@ -24,7 +24,7 @@ pub fn svg(results: &Results) -> String {
     let rows: Vec<_> = rows.filter(|row| !row.busy.is_empty()).collect();
     let longest = longest(results, &rows);
     let idle = rows.iter().any(|row| !row.idle.is_empty());
-    let pitch = if idle { 40.0 } else { 26.0 };
+    let pitch = if idle { 54.0 } else { 42.0 };
     let legend = if idle { 22.0 } else { 0.0 };
     let height = 10.0 + legend + pitch * rows.len() as f64 + 44.0;
     let mut svg = format!(
@@ -41,17 +41,12 @@ pub fn svg(results: &Results) -> String {
         let y = 10.0 + legend + pitch * i as f64;
         let (ratio, _) = results.ratios(row);
         let title = escaped(&row.title);
-        let _ = writeln!(
-            svg,
-            r#"<text x="{}" y="{}" text-anchor="end">{title}</text>"#,
-            LEFT - 8.0,
-            y + 14.0
-        );
+        let _ = writeln!(svg, r#"<text x="{LEFT}" y="{}">{title}</text>"#, y + 14.0);
         let times = ratio.map_or_else(String::new, |ratio| format!(", {ratio:.2} ×"));
         let busy = Summary::of(&row.busy).map(|times| times.median);
-        bar(&mut svg, row.kind, y + 3.0, 14.0, busy, longest, &times);
+        bar(&mut svg, row.kind, y + 20.0, 14.0, busy, longest, &times);
         let idle = Summary::of(&row.idle).map(|times| times.median);
-        bar(&mut svg, row.kind, y + 23.0, 5.0, idle, longest, "");
+        bar(&mut svg, row.kind, y + 39.0, 5.0, idle, longest, "");
     }
     let machine = &results.machine;
     let lines = [

@@ -201,7 +201,7 @@ impl Book<'_> {
             "go" => &[Some("go")],
             "c" => &[Some("c")],
             // What the bench measured.
-            "txt" => &[Some("console")],
+            "txt" => &[Some("text")],
             "diff" => &[Some("diff")],
             "toml" => &[Some("toml")],
             "svg" => &[None],
@@ -213,8 +213,9 @@ impl Book<'_> {
             let place = expected[0].map_or("no fence".into(), |of| format!("a fence of `{of}`"));
             wrong(self, format!("{path} belongs in {place}"));
         }
-        if text.trim() != format!("{{{{#include {}}}}}", include_text(include)) {
-            wrong(self, "an include stands alone in its line".into());
+        // Indented, only its first line would be.
+        if text.trim_end() != format!("{{{{#include {}}}}}", include_text(include)) {
+            wrong(self, "an include stands alone in its line, and at the start of it".into());
         }
         let shown = match (suffix, include.part, include.lines()) {
             ("snap", _, lines) if !lines.is_some_and(|lines| lines.starts_with("4:")) => {
@@ -256,7 +257,8 @@ impl Book<'_> {
 
     /// What may not be typed in by hand.
     fn typed(&mut self, page: &Page, fence: &Fence) {
-        let by_hand = |line: &&str| !line.trim().is_empty() && !line.starts_with("{{#include ");
+        let by_hand =
+            |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with("{{#include ");
         let made = match fence.language.as_str() {
             "console" => page.file != QUOTES,
             "rust" | "diff" | "go" | "c" => true,
