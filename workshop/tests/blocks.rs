@@ -40,9 +40,12 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    // In the VM those that depend on its cgroups are typed.
+    let in_vm = env::var_os(host::VM).is_some();
     let mut trials: Vec<_> = pages
         .iter()
         .filter(|page| !groups(page).0.is_empty())
+        .filter(|page| !in_vm || page.fences.iter().any(|it| it.has("v1") || it.has("v2")))
         .map(|page| {
             let name = Path::new(&page.file).file_stem().unwrap_or_default().to_string_lossy();
             let (name, file) = (format!("page::{name}"), page.file.clone());
@@ -50,13 +53,14 @@ fn main() -> ExitCode {
         })
         .collect();
     let list = not_run(&pages);
+    let shells = if in_vm { &[] } else { SHELLS };
     trials.push(plain("not-run", move || {
         insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
             insta::assert_snapshot!("not-run", list);
         });
         Ok(())
     }));
-    for (name, page, expected) in SHELLS {
+    for (name, page, expected) in shells {
         trials.push(plain(&format!("shell::{name}"), move || shell(page, *expected)));
     }
     let mut arguments = Arguments::from_args();

@@ -3,7 +3,7 @@
 
 name=step05-cpu-shares
 fail() {
-    echo "$name: $1"
+    echo "$name: $1" | head -n 1
     exit 1
 }
 # The container mounts its own cgroup, of version 1 or else of version 2, and looks into it.

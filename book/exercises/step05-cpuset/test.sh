@@ -3,7 +3,7 @@
 
 name=step05-cpuset
 fail() {
-    echo "$name: $1"
+    echo "$name: $1" | head -n 1
     exit 1
 }
 run() { cargo run -q -p step05-cgroups -- run "$@" 2>&1 | grep -v "^Running"; }

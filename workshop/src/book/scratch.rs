@@ -13,6 +13,7 @@ use nix::mount::{MsFlags, mount};
 
 use crate::built::{programs, rootfs};
 use crate::checks::STEPS;
+use crate::host;
 
 /// The workspace, as cargo calls it.
 pub fn workspace() -> PathBuf {
@@ -34,7 +35,7 @@ pub fn prepare() -> Result<()> {
             cargo.status().is_ok_and(|status| status.success())
         })
     });
-    ensure!(*BUILT, "cargo build failed");
+    ensure!(in_vm() || *BUILT, "cargo build failed");
     ensure!(rootfs().is_dir(), "no root filesystem");
     Ok(())
 }
@@ -42,6 +43,11 @@ pub fn prepare() -> Result<()> {
 /// In a process on a throw-away host: lays it over the real one, with a new `rootfs/` in it or
 /// without, and makes `/tmp` empty.
 pub fn move_in(with_rootfs: bool) -> Result<()> {
+    let copy = if with_rootfs { r#"cp -a "$1/." rootfs"# } else { "" };
+    if in_vm() {
+        // It is thrown away itself, has all that is built, and its kernel may have no overlay.
+        return rootfs_by("mkdir -p rootfs; mount -t tmpfs tmpfs rootfs", copy, rootfs());
+    }
     let (workspace, target) = (workspace(), target());
     let home = PathBuf::from(env::var_os("HOME").unwrap_or("/root".into()));
     let of_cargo = [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")];
@@ -81,11 +87,20 @@ pub fn move_in(with_rootfs: bool) -> Result<()> {
         mount(Some("overlay"), place, Some("overlay"), MsFlags::empty(), Some(&*layers))
             .with_context(|| format!("mount an overlay on {}", place.display()))?;
     }
-    env::set_current_dir(&workspace).context("chdir to the workspace")?;
     // What is played with there is none of our business.
-    let script = r#"rm -rf rootfs rootfs.partial; [ -z "$1" ] || cp -a "$1/." rootfs"#;
+    rootfs_by("rm -rf rootfs rootfs.partial", copy, Path::new(&made))
+}
+
+/// Are we in `cargo workshop vm`?
+fn in_vm() -> bool {
+    env::var_os(host::VM).is_some()
+}
+
+/// Goes to the workspace, and makes its `rootfs/` there.
+fn rootfs_by(place: &str, copy: &str, from: &Path) -> Result<()> {
+    env::set_current_dir(workspace()).context("chdir to the workspace")?;
     let mut shell = Command::new("sh");
-    shell.args(["-ec", script, "sh"]).arg(if with_rootfs { &made } else { "" });
+    shell.args(["-ec", &format!("{place}\n{copy}"), "sh"]).arg(from);
     ensure!(shell.status().context("start sh")?.success(), "no root filesystem");
     Ok(())
 }

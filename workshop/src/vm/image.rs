@@ -25,7 +25,7 @@ const TOOLS: &[&str] = &[
 const ROOT: &str = "machine";
 
 /// The tests of what depends on the machine.
-const TESTS: [&str; 4] = ["machines", "transcripts", "syscalls", "checks"];
+const TESTS: [&str; 5] = ["machines", "transcripts", "blocks", "syscalls", "checks"];
 
 /// What the kernel starts: puts `/machine` on top of the initramfs, and goes on there.
 const INIT: &str = "#!/machine/bin/busybox sh
@@ -33,6 +33,10 @@ cd /machine
 bin/busybox mount --bind . . && cd /machine && bin/busybox mount --move . / &&
 exec bin/busybox chroot . /usr/bin/sh /etc/machine.sh
 ";
+
+/// What the pages call, and is not needed there: all is built, and who types is root.
+const STAND_INS: [(&str, &str); 2] =
+    [("/usr/bin/sudo", "#!/bin/sh\nexec \"$@\"\n"), ("/usr/bin/cargo", include_str!("cargo.sh"))];
 
 const USERS: &str = "root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/tmp:/bin/sh\n";
 
@@ -59,6 +63,12 @@ pub fn make(cache: &Path, settings: &Settings) -> Result<File> {
         for snapshot in snapshots.into_iter().flatten().flatten() {
             image.put(snapshot.path(), 0o644, &fs::read(snapshot.path())?)?;
         }
+    }
+    for file in pages(&workspace)? {
+        image.put(&file, 0o644, &fs::read(&file)?)?;
+    }
+    for (path, script) in STAND_INS {
+        image.put(path, 0o755, script.as_bytes())?;
     }
     image.put("/etc/machine.sh", 0o644, include_bytes!("machine.sh"))?;
     image.put("/etc/passwd", 0o644, USERS.as_bytes())?;
@@ -88,6 +98,19 @@ fn programs(workspace: &Path) -> Result<Vec<(String, PathBuf)>> {
     built.sort_by_key(|(_, path)| path.clone());
     ensure!(!built.is_empty(), "cargo has built nothing");
     Ok(built)
+}
+
+/// The pages that have one type something, and the tests of their exercises.
+fn pages(workspace: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = vec![workspace.join("README.md")];
+    for page in fs::read_dir(workspace.join("book/src")).context("read book/src")?.flatten() {
+        files.push(page.path());
+    }
+    for exercise in fs::read_dir(workspace.join("book/exercises"))?.flatten() {
+        files.push(exercise.path().join("test.sh"));
+    }
+    files.retain(|file| file.is_file());
+    Ok(files)
 }
 
 /// What `machine.sh` reads first.
