@@ -55,6 +55,9 @@ pub struct Args {
     /// Draw the chart for the book into this file
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
+    /// Write what the bare floor calls, and when (`strace -r`), into this file
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
 }
 
 /// What there is to measure.
@@ -178,6 +181,10 @@ fn on_the_host(args: &Args, place: &Path) -> Result<()> {
     if let Some(file) = &args.svg {
         let chart = chart::svg(&results);
         fs::write(file, chart).with_context(|| format!("write {}", file.display()))?;
+    }
+    if let Some(file) = &args.trace {
+        let trace = measure::trace(place)?;
+        fs::write(file, trace).with_context(|| format!("write {}", file.display()))?;
     }
     Ok(())
 }

@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::Value;
+use workshop::built::rootfs;
 use workshop::host::{State, eventually};
 
 use super::machine::{self, Machine};
 use super::report::{Measured, Results};
 use super::rows::{self, BASE, Row, SLOTS};
 use super::stats::Rounds;
-use super::{Args, Part, growth};
+use super::{Args, Part, build, growth};
 
 /// How many run at once.
 const WIDTHS: [usize; 4] = [1, 2, 4, SLOTS];
@@ -92,6 +93,34 @@ pub fn all(args: &Args, place: &Path) -> Result<Results> {
         rows: measured,
         notes,
     })
+}
+
+/// What the bare floor calls, with the seconds since the call before: for people to read.
+pub fn trace(place: &Path) -> Result<String> {
+    let log = place.join("trace");
+    let rootfs = rootfs().display().to_string();
+    let floor = build::floor().display().to_string();
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-r", "--quiet=all", "-o"]).arg(&log);
+    strace.args([&floor, "bare", &rootfs, "/bin/true"]);
+    let output = strace.output().context("strace")?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let log = fs::read_to_string(log)?.replace(&floor, "floor").replace(&rootfs, "rootfs");
+    let mut pids: Vec<&str> = Vec::new();
+    let mut text = String::new();
+    for line in log.lines() {
+        let Some((pid, call)) = line.split_once(' ') else { continue };
+        let known = pids.iter().position(|known| *known == pid);
+        let who = known.unwrap_or_else(|| {
+            pids.push(pid);
+            pids.len() - 1
+        });
+        let who = ["floor", "PID 1", "PID 2"].get(who).context("a process too many")?;
+        let line: String = format!("{who} {}", call.trim_start()).chars().take(100).collect();
+        text += line.trim_end();
+        text.push('\n');
+    }
+    Ok(text)
 }
 
 /// The same, but begins elsewhere in each round.
