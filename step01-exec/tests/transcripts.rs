@@ -12,7 +12,7 @@ workshop::transcripts! {
         "$ step01-exec run sh -c 'exit 3'; echo $?",
     ],
     "same-namespace": [
-        "$ step01-exec run sh -c 'readlink /proc/$PPID/ns/uts /proc/self/ns/uts | uniq | wc -l'",
+        "$ step01-exec run sh -c 'for process in $PPID self; do readlink /proc/$process/ns/uts; done | uniq | wc -l'",
     ],
     "exit-codes": [
         "$ step01-exec run sh -c 'exit 3' || echo $?",

@@ -14,7 +14,7 @@ workshop::transcripts! {
     ],
     "hostname-by-option": ["$ step02-uts run --hostname rust hostname", "$ hostname"],
     "another-namespace": [
-        "$ step02-uts run sh -c 'readlink /proc/$PPID/ns/uts /proc/self/ns/uts | uniq | wc -l'",
+        "$ step02-uts run sh -c 'for process in $PPID self; do readlink /proc/$process/ns/uts; done | uniq | wc -l'",
     ],
     "every-run-is-new": [
         "$ step02-uts run hostname rust",
