@@ -21,7 +21,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::SignalFd;
 use nix::sys::wait::{WaitPidFlag, waitpid};
-use trace::{Process, Who, find, is, strace};
+use trace::{Process, Who, find, is, is_foreign, strace};
 use workshop::checks::STEPS;
 use workshop::container::Ended;
 use workshop::host::{self, State};
@@ -295,7 +295,8 @@ fn is_name((name, _): (&str, &str)) -> bool {
 fn is_tried(line: &str, who: Who, step: usize) -> bool {
     let of = |fault: &&Fault| fault.steps.contains(&step) && fault.who == who;
     let mut calls = FAULTS.iter().filter(of).filter_map(|fault| fault.at.last());
-    calls.any(|call| is(line, call)) || NO_FAULT.iter().any(|call| is(line, call))
+    let listed = calls.any(|call| is(line, call)) || NO_FAULT.iter().any(|call| is(line, call));
+    listed || is_foreign(line)
 }
 
 /// The table for the book.
