@@ -95,6 +95,8 @@ fn ctrl_c_once(runner: &Runner) -> Result<()> {
     between().try_for_each(|pid| kill(pid, Signal::SIGSTOP))?;
     terminal.keys("\x03")?;
     let counted = terminal.wait_for("count 1.").context("after ^C");
+    // A runner that dies of it needs a moment.
+    sleep(Duration::from_millis(200));
     let runner = terminal.processes().into_iter().next();
     let lives = runner.is_some_and(|runner| line.iter().any(|before| before.pid == runner.pid));
     ensure!(lives, "^C ends the runner, before its command has ended");
