@@ -82,7 +82,7 @@ need() {
 packages() {
     step "packages" "Is there a network? Then once more: vagrant provision"
     # Debian 13's Rust is 1.85, the oldest that the workspace builds with.
-    need ca-certificates cargo rustc gcc libc6-dev
+    need ca-certificates cargo rustc gcc libc6-dev git
     # What the tests and the root filesystem need; sudo and strace are for you.
     need busybox-static util-linux procps mount hostname sudo strace
 }
