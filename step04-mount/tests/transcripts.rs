@@ -75,7 +75,7 @@ done",
     ],
     "still-root": [
         "$ step04-mount run /bin/sh",
-        "# id",
+        "# id -u",
         "# mount -t proc proc /mnt && ls -d /mnt/self",
         "# exit",
     ],

@@ -130,6 +130,8 @@ fn seen(name: &str) -> Result<String> {
     let mut path = programs().as_os_str().to_owned();
     path.push(":");
     path.push(env::var_os("PATH").unwrap_or_default());
+    // Where a user's shell does not look: chroot, pivot_root.
+    path.push(":/usr/sbin:/sbin");
     let envs = [
         (TRANSCRIPT, OsStr::new(name)),
         ("PATH", &path),
