@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use workshop::checks::STEPS;
+use workshop::steps::STEPS;
 
 /// The package, wherever the command is run.
 const PACKAGE: &str = env!("CARGO_MANIFEST_DIR");
