@@ -3,12 +3,12 @@
 #![forbid(unsafe_code)]
 
 pub mod book;
-pub mod built;
 pub mod checks;
 pub mod container;
 pub mod host;
 pub mod privilege;
-pub mod sources;
+pub mod programs;
+pub mod steps;
 pub mod storm;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -1,17 +1,20 @@
 //! `cargo workshop`: the tools of the workshop.
 #![forbid(unsafe_code)]
 
-mod bench;
-mod books;
-mod check;
-mod doctor;
-mod rootfs;
-mod storms;
-mod vm;
+mod tools {
+    pub mod bench;
+    pub mod book;
+    pub mod check;
+    pub mod doctor;
+    pub mod rootfs;
+    pub mod storm;
+    pub mod vm;
+}
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tools::{bench, book, check, doctor, rootfs, storm, vm};
 
 /// The tools of the workshop
 #[derive(Parser)]
@@ -26,9 +29,9 @@ enum Tool {
     Bench(bench::Args),
     Check(check::Args),
     Doctor(doctor::Args),
-    Book(books::Args),
+    Book(book::Args),
     Rootfs(rootfs::Args),
-    Storm(storms::Args),
+    Storm(storm::Args),
     Vm(vm::Args),
 }
 
@@ -41,9 +44,9 @@ fn main() -> ExitCode {
         Tool::Bench(args) => bench::run(&args),
         Tool::Check(args) => check::run(&args),
         Tool::Doctor(args) => doctor::run(&args),
-        Tool::Book(args) => books::run(&args),
+        Tool::Book(args) => book::run(&args),
         Tool::Rootfs(args) => rootfs::run(&args).map(|()| ExitCode::SUCCESS),
-        Tool::Storm(args) => storms::run(&args),
+        Tool::Storm(args) => storm::run(&args),
         Tool::Vm(args) => vm::run(&args),
     };
     result.unwrap_or_else(|error| {

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 use fastrand::Rng;
 
-use crate::checks::STEPS;
 use crate::container::Runner;
 use crate::host::{self, State};
 use crate::privilege::Privilege;
+use crate::steps::STEPS;
 
 /// How many containers run at once in a crowd.
 const CROWD: usize = 64;

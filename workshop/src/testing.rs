@@ -10,9 +10,9 @@ use std::sync::LazyLock;
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
 
-pub use crate::built::{program, programs, rootfs};
 use crate::host;
 use crate::privilege::Privilege;
+pub use crate::programs::{program, programs, rootfs};
 
 /// With this variable set, tests that would be ignored fail.
 const NONE_IGNORED: &str = "NO_TEST_IGNORED";

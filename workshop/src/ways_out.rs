@@ -15,10 +15,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::checks::{Fails, STEPS};
+use crate::checks::Fails;
 use crate::container::Runner;
 use crate::host;
 use crate::privilege::Privilege;
+use crate::steps::STEPS;
 
 pub use list::WAYS;
 

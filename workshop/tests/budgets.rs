@@ -5,8 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use similar::{ChangeTag, TextDiff};
-use workshop::checks::STEPS;
-use workshop::sources;
+use workshop::steps::{self, STEPS};
 
 /// The most lines that a step may have, comments included.
 const LINES: [usize; 5] = [60, 80, 180, 260, 420];
@@ -18,12 +17,12 @@ const CGROUP_LINES: usize = 160;
 const CRATES: usize = 40;
 
 fn read(step: &str, file: &str) -> String {
-    sources::read(step, file).expect("a source file")
+    steps::read(step, file).expect("a source file")
 }
 
 /// The lines of a step, in all its files.
 fn lines(step: &str) -> usize {
-    let files = fs::read_dir(sources::path(step, "")).expect("a src folder");
+    let files = fs::read_dir(steps::path(step, "")).expect("a src folder");
     let names = files.map(|file| file.expect("a file").file_name().into_string().expect("a name"));
     names.map(|name| read(step, &name).lines().count()).sum()
 }
@@ -77,7 +76,7 @@ fn steps_have_no_unsafe_code() {
 #[test]
 fn no_step_depends_on_an_architecture() {
     for step in STEPS {
-        for file in fs::read_dir(sources::path(step, "")).expect("a src folder").flatten() {
+        for file in fs::read_dir(steps::path(step, "")).expect("a src folder").flatten() {
             let text = fs::read_to_string(file.path()).expect("a source file");
             let word = ["target_arch", "target_pointer_width", "env::consts", "x86", "aarch64"];
             let found = word.into_iter().find(|word| text.contains(word));

@@ -6,8 +6,9 @@ use std::sync::{LazyLock, OnceLock};
 
 use anyhow::{Result, bail, ensure};
 use libtest_mimic::{Arguments, Trial};
-use workshop::checks::{self, Cell, Check, Fails, STEPS};
+use workshop::checks::{self, Cell, Check, Fails};
 use workshop::privilege::Privilege;
+use workshop::steps::STEPS;
 use workshop::testing::{PRIVILEGE, program, rootfs, trial};
 
 fn main() -> ExitCode {

@@ -22,9 +22,9 @@ use nix::sys::signal::SigSet;
 use nix::sys::signalfd::SignalFd;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use trace::{Process, Who, find, is, is_foreign, strace};
-use workshop::checks::STEPS;
 use workshop::container::Ended;
 use workshop::host::{self, State};
+use workshop::steps::STEPS;
 use workshop::testing::{PRIVILEGE, missing_privilege, program, rootfs, trial_unless};
 
 /// For the part that runs on a throw-away host: the number of the fault, and the step's path.

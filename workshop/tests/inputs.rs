@@ -22,9 +22,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{RngSeed, TestRunner};
-use workshop::checks::STEPS;
 use workshop::container::{Ended, end};
 use workshop::host::{self, State, slowness};
+use workshop::steps::STEPS;
 use workshop::testing::{PRIVILEGE, program, rootfs, trial};
 
 /// A line of the shell, in a directory that has nothing but `rootfs`, the root filesystem. `$run` is

@@ -1,5 +1,5 @@
 //! The machines that people have, as `cargo workshop vm` lays them out: with cgroups as systemd has
-//! them (`vm/machine.sh`), and with what may be wrong with them. Anywhere else they are ignored.
+//! them (`vm/guest.sh`), and with what may be wrong with them. Anywhere else they are ignored.
 
 use std::collections::BTreeSet;
 use std::env;

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
 use libtest_mimic::{Arguments, Trial};
-use workshop::checks::STEPS;
+use workshop::steps::STEPS;
 use workshop::storm::{self, Storm};
 use workshop::testing::{PRIVILEGE, program, programs, rootfs, trial};
 

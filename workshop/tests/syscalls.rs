@@ -13,9 +13,9 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::Arguments;
-use workshop::checks::STEPS;
 use workshop::container::end;
 use workshop::host;
+use workshop::steps::STEPS;
 use workshop::testing::{PRIVILEGE, missing_privilege, program, rootfs, trial_unless};
 
 /// For the part that runs on a throw-away host: where the steps are.

@@ -1,6 +1,9 @@
 //! Every known way out of a container is tried: those that are closed do not get out, where the
 //! wall is missing they do, and the known limits work, or they would be none. And the table of it.
 
+#[path = "ways_out/tricks.rs"]
+mod tricks;
+
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{LazyLock, OnceLock};
@@ -9,8 +12,6 @@ use anyhow::{Result, bail, ensure};
 use libtest_mimic::{Arguments, Trial};
 use workshop::testing::{program, rootfs, trial};
 use workshop::ways_out::{self, By, Outcome, WAYS, Way};
-
-mod tricks;
 
 fn main() -> ExitCode {
     if let Some(code) = tricks::inside().or_else(ways_out::on_the_host) {

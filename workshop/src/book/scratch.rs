@@ -11,9 +11,9 @@ use std::sync::LazyLock;
 use anyhow::{Context, Result, ensure};
 use nix::mount::{MsFlags, mount};
 
-use crate::built::{programs, rootfs};
-use crate::checks::STEPS;
 use crate::host;
+use crate::programs::{programs, rootfs};
+use crate::steps::STEPS;
 
 /// The workspace, as cargo calls it.
 pub fn workspace() -> PathBuf {

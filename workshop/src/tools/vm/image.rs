@@ -31,7 +31,7 @@ const TESTS: [&str; 5] = ["machines", "transcripts", "blocks", "syscalls", "chec
 const INIT: &str = "#!/machine/bin/busybox sh
 cd /machine
 bin/busybox mount --bind . . && cd /machine && bin/busybox mount --move . / &&
-exec bin/busybox chroot . /usr/bin/sh /etc/machine.sh
+exec bin/busybox chroot . /usr/bin/sh /etc/guest.sh
 ";
 
 /// What the pages call, and is not needed there: all is built, and who types is root.
@@ -70,7 +70,7 @@ pub fn make(cache: &Path, settings: &Settings) -> Result<File> {
     for (path, script) in STAND_INS {
         image.put(path, 0o755, script.as_bytes())?;
     }
-    image.put("/etc/machine.sh", 0o644, include_bytes!("machine.sh"))?;
+    image.put("/etc/guest.sh", 0o644, include_bytes!("guest.sh"))?;
     image.put("/etc/passwd", 0o644, USERS.as_bytes())?;
     image.put("/etc/settings", 0o644, variables(&workspace, &programs, settings).as_bytes())?;
     image.close()?;
@@ -113,7 +113,7 @@ fn pages(workspace: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// What `machine.sh` reads first.
+/// What `guest.sh` reads first.
 fn variables(workspace: &Path, programs: &[(String, PathBuf)], settings: &Settings) -> String {
     let tests = |wanted: &str| -> String {
         let tests = programs.iter().filter(|(name, _)| name == wanted);

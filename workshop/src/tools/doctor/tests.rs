@@ -167,7 +167,7 @@ fn every_trouble_has_a_line_that_mends_it() {
     insta::with_settings!({
         omit_expression => true,
         prepend_module_to_snapshot => false,
-        snapshot_path => "../../tests/snapshots",
+        snapshot_path => "../../../tests/snapshots",
     }, {
         insta::assert_snapshot!("doctor", all);
     });

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use workshop::privilege::Privilege;
 
 use super::{Findings, Rootfs, User, UserNamespaces, cgroups};
-use crate::rootfs::{self, arch};
+use crate::tools::rootfs::{self, arch};
 
 pub fn findings() -> Findings {
     let kernel = read("/proc/sys/kernel/osrelease");

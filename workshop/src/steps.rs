@@ -1,9 +1,13 @@
-//! The sources of the steps, as readers see them.
+//! The steps: their names, and their sources as readers see them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+
+/// The five steps, by name.
+pub const STEPS: [&str; 5] =
+    ["step01-exec", "step02-uts", "step03-pid", "step04-mount", "step05-cgroups"];
 
 /// A file of a step's `src`, or that itself.
 pub fn path(step: &str, file: &str) -> PathBuf {

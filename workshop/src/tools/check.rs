@@ -13,10 +13,11 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use workshop::built;
-use workshop::checks::{self, Check, STEPS, Subject, TRIED};
+use workshop::checks::{self, Check, Subject, TRIED};
 use workshop::host;
 use workshop::privilege::Privilege;
+use workshop::programs;
+use workshop::steps::STEPS;
 
 /// How many checks run at once: they wait more than they compute.
 const AT_ONCE: usize = 8;
@@ -122,7 +123,7 @@ fn argv(args: &Args) -> Result<Vec<OsString>> {
         return Ok(args.command.clone());
     }
     let Some(bin) = &args.bin else {
-        let built = built::build(STEPS[usize::from(args.step) - 1])?;
+        let built = programs::build(STEPS[usize::from(args.step) - 1])?;
         let here = env::current_dir().unwrap_or_default();
         return Ok(vec![built.strip_prefix(here).unwrap_or(&built).into()]);
     };
@@ -133,7 +134,7 @@ fn argv(args: &Args) -> Result<Vec<OsString>> {
 
 /// Makes a root filesystem for this run alone: who knows what the program does to it.
 fn make_rootfs(rootfs: &Path) -> Result<PathBuf> {
-    built::make_rootfs(&env::current_exe().context("our own path")?, rootfs)
+    programs::make_rootfs(&env::current_exe().context("our own path")?, rootfs)
 }
 
 /// Runs the checks and says what came of each, in their order, as soon as that is known.

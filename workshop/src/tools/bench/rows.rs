@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use workshop::built::rootfs;
-use workshop::checks::STEPS;
+use workshop::programs::rootfs;
+use workshop::steps::STEPS;
 
 use super::{Part, build, machine};
 

@@ -2,7 +2,7 @@
 //! it: systemd's layout of cgroups, in version 2 or 1, a shared `/`, root and a user who is not.
 //!
 //! The kernel is Debian's, the disk a RAM disk made on the spot (`image.rs`), and what happens in it
-//! is `machine.sh`. The guest says how it ended in its last line.
+//! is `guest.sh`. The guest says how it ended in its last line.
 
 mod image;
 mod kernel;
@@ -20,7 +20,7 @@ use anyhow::{Context, Result, bail, ensure};
 /// The workspace, wherever the command is run.
 const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
-/// What `machine.sh` says last, before its exit code.
+/// What `guest.sh` says last, before its exit code.
 const ENDED: &str = "vm: exit ";
 
 /// Boot Linux in QEMU and run the checks there, as root and as a user

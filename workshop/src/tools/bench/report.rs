@@ -258,7 +258,7 @@ pub mod tests {
         insta::with_settings!({
             omit_expression => true,
             prepend_module_to_snapshot => false,
-            snapshot_path => "../../tests/snapshots",
+            snapshot_path => "../../../tests/snapshots",
         }, {
             insta::assert_snapshot!(name, text);
         });

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
-use workshop::built::{programs, rootfs};
-use workshop::checks::STEPS;
 use workshop::privilege::Privilege;
+use workshop::programs::{programs, rootfs};
+use workshop::steps::STEPS;
 use workshop::storm;
 
 /// Kill containers at random moments, run crowds of them, and see whether anything is left

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use workshop::checks::STEPS;
+use workshop::steps::STEPS;
 
 /// The package, wherever the command is run.
 const PACKAGE: &str = env!("CARGO_MANIFEST_DIR");
@@ -34,7 +34,7 @@ pub fn talk() -> PathBuf {
 /// Builds all of it.
 pub fn all() -> Result<()> {
     std::fs::create_dir_all(target().join("bench"))?;
-    let source = Path::new(PACKAGE).join("src/bench/floor.c");
+    let source = Path::new(PACKAGE).join("src/tools/bench/floor.c");
     let mut cc = Command::new("cc");
     let cc = cc.args(["-O2", "-static", "-o"]).arg(floor()).arg(source).status();
     let hint = "the floor is C, linked statically: apt install gcc libc6-dev (or your like of it)";

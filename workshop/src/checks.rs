@@ -27,10 +27,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use crate::container::{PLACE, Runner};
 use crate::host;
 use crate::privilege::Privilege;
-
-/// The five steps, by name.
-pub const STEPS: [&str; 5] =
-    ["step01-exec", "step02-uts", "step03-pid", "step04-mount", "step05-cgroups"];
+use crate::steps::STEPS;
 
 /// One thing that a container owes.
 pub struct Check {

@@ -105,7 +105,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let load = machine::load();
     measure::tools()?;
     build::all()?;
-    let rootfs = workshop::built::rootfs();
+    let rootfs = workshop::programs::rootfs();
     let name = format!("{NAME}{}", std::process::id());
     remove_cgroups(|pid| pid == std::process::id() || !Path::new(&format!("/proc/{pid}")).exists());
     let ended = measured_on_a_host(&name, rootfs, &load);
