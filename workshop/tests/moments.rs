@@ -6,8 +6,8 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Arguments;
-use workshop::checks::STEPS;
 use workshop::host;
+use workshop::steps::STEPS;
 use workshop::testing::{PRIVILEGE, missing_privilege, program, rootfs, trial_unless};
 
 /// For the part that runs on a throw-away host: the step's path.
