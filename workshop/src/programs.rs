@@ -4,12 +4,14 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::LazyLock;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::host;
+
+const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// Where the workspace's programs are. The first to ask has them built; in the VM they are.
 static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -17,7 +19,7 @@ static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
     if env::var_os(host::VM).is_none() {
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--quiet", "--workspace", "--bins", "--manifest-path"]);
-        build.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"));
+        build.arg(Path::new(WORKSPACE).join("Cargo.toml"));
         if us.ends_with("workshop") {
             // It would be replaced while it runs.
             build.args(["--exclude", "workshop"]);
@@ -35,16 +37,21 @@ static ROOTFS: LazyLock<PathBuf> = LazyLock::new(|| {
 });
 
 /// Makes a root filesystem for tests or checks, with our own program `workshop`: of the busybox at
-/// hand, and never the one that is played with.
+/// hand, or else of the one in the root filesystem that is played with, and never that itself.
 pub fn make_rootfs(workshop: &Path, rootfs: &Path) -> Result<PathBuf> {
-    let mut workshop = Command::new(workshop);
-    workshop.args(["rootfs", "--from", "busybox", "--output"]).arg(rootfs);
-    let made = workshop.stdout(Stdio::null()).status();
-    ensure!(
-        made.is_ok_and(|status| status.success()),
-        "no root filesystem: install busybox-static"
-    );
-    fs::canonicalize(rootfs).context("the root filesystem")
+    let played_with = env::var_os("ROOTFS").map(PathBuf::from);
+    let played_with = played_with.unwrap_or_else(|| Path::new(WORKSPACE).join("rootfs"));
+    let mut why = String::new();
+    for busybox in [PathBuf::from("busybox"), played_with.join("bin/busybox")] {
+        let mut workshop = Command::new(workshop);
+        workshop.args(["rootfs", "--from"]).arg(busybox).arg("--output").arg(rootfs);
+        let made = workshop.output().context("start the program that makes it")?;
+        if made.status.success() {
+            return fs::canonicalize(rootfs).context("the root filesystem");
+        }
+        why += &String::from_utf8_lossy(&made.stderr);
+    }
+    bail!("no root filesystem (install busybox-static):\n{}", why.trim_end())
 }
 
 /// Has a step built, by name, and returns its program, which is beside ours.
@@ -52,7 +59,7 @@ pub fn build(step: &str) -> Result<PathBuf> {
     if env::var_os(host::VM).is_none() {
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--quiet", "--package", step, "--manifest-path"]);
-        build.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"));
+        build.arg(Path::new(WORKSPACE).join("Cargo.toml"));
         let built = build.status().context("start cargo")?;
         ensure!(built.success(), "{step} does not compile");
     }
