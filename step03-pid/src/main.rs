@@ -57,7 +57,7 @@ fn main() -> ExitCode {
             return ExitCode::from(if usage.use_stderr() { 125 } else { 0 });
         }
     };
-    result.unwrap_or_else(|error| match error.downcast_ref() {
+    result.unwrap_or_else(|error| match error.downcast_ref::<Errno>() {
         Some(Errno::EPERM) => fail(125, &format!("{error:#}: try sudo, unshare -Ur or vagrant up")),
         _ => fail(125, &format!("{error:#}")),
     })
@@ -169,6 +169,7 @@ fn pass_on(signals: &SignalFd, pid: Pid) -> Result<()> {
 // ANCHOR: not_started
 /// Says why the command did not start: 127 not found, 126 anything else (`man 1p sh`).
 fn not_started(program: &OsStr, error: &io::Error) -> ExitCode {
+    // A name is looked for in the directories of PATH, a path in "", which is here.
     let path = env::var_os("PATH").filter(|_| !program.as_bytes().contains(&b'/'));
     let mut dirs = env::split_paths(path.as_deref().unwrap_or_default());
     let missing = error.kind() == ErrorKind::NotFound;
