@@ -6,7 +6,7 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{self, Command, ExitCode, Stdio};
 use std::thread;
 
@@ -26,41 +26,33 @@ pub fn work(work: impl FnOnce() -> Result<ExitCode>) -> Result<ExitCode> {
     thread::spawn(|| {
         let _ = io::copy(&mut io::stdin(), &mut io::sink());
         host::end_all();
-        let _ = fs::remove_dir_all(env::temp_dir());
+        clear();
         process::exit(1);
     });
     let ended = work();
-    let _ = fs::remove_dir_all(env::temp_dir());
+    clear();
     ended
+}
+
+/// Removes the worker's temporary files, if that really is where they are.
+fn clear() {
+    let place = env::temp_dir();
+    if place.file_name().is_some_and(|name| name.to_string_lossy().starts_with(NAME)) {
+        let _ = fs::remove_dir_all(place);
+    }
 }
 
 /// Starts the worker, and waits for it.
 fn watch(worker: &mut Command) -> Result<ExitCode> {
     sweep(Path::new("/tmp"), is_gone, |dir| drop(fs::remove_dir_all(dir)));
-    let place = Place::new()?;
-    worker.args(env::args_os().skip(1)).env("TMPDIR", &place.0).process_group(0);
+    let place = Path::new("/tmp").join(format!("{NAME}{}", process::id()));
+    // A program in it may be for every user.
+    DirBuilder::new().mode(0o755).create(&place).context("make a directory in /tmp")?;
+    worker.args(env::args_os().skip(1)).env("TMPDIR", &place).process_group(0);
     // Open until we end, however we do.
     let mut worker = worker.stdin(Stdio::piped()).spawn().context("start the worker")?;
     let stdin = worker.stdin.take();
     let ended = worker.wait().context("wait for the worker")?;
     drop(stdin);
     Ok(ExitCode::from(ended.code().map_or(1, |code| code as u8)))
-}
-
-/// A directory for the worker's temporary files.
-struct Place(PathBuf);
-
-impl Place {
-    fn new() -> Result<Place> {
-        let dir = Path::new("/tmp").join(format!("{NAME}{}", process::id()));
-        // A program in it may be for every user.
-        DirBuilder::new().mode(0o755).create(&dir)?;
-        Ok(Place(dir))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
