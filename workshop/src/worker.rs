@@ -19,6 +19,9 @@ const WORKER: &str = "WORKSHOP_WORKER";
 
 /// Does the work, in a worker. Its standard input is empty, and its temporary files go with it.
 pub fn work(work: impl FnOnce() -> Result<ExitCode>) -> Result<ExitCode> {
+    // Some may even have had our process id.
+    let left = |pid| pid == process::id() || is_gone(pid);
+    sweep(Path::new("/tmp"), left, |dir| drop(fs::remove_dir_all(dir)));
     let us = env::current_exe().context("our own path")?;
     if env::var_os(WORKER).is_none_or(|worker| worker != us) {
         return watch(Command::new(us.clone()).env(WORKER, us));
@@ -44,7 +47,6 @@ fn clear() {
 
 /// Starts the worker, and waits for it.
 fn watch(worker: &mut Command) -> Result<ExitCode> {
-    sweep(Path::new("/tmp"), is_gone, |dir| drop(fs::remove_dir_all(dir)));
     let place = Path::new("/tmp").join(format!("{NAME}{}", process::id()));
     // A program in it may be for every user.
     DirBuilder::new().mode(0o755).create(&place).context("make a directory in /tmp")?;
