@@ -13,9 +13,7 @@ mod terminal;
 
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -24,10 +22,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::container::{PLACE, Runner};
+use crate::container::Runner;
 use crate::host;
 use crate::privilege::Privilege;
 use crate::steps::STEPS;
+use crate::vm;
 
 /// One thing that a container owes.
 pub struct Check {
@@ -113,18 +112,9 @@ impl Check {
         envs.extend((!subject.run).then_some((NO_RUN, OsStr::new("1"))));
         envs.extend(subject.rootfs.map(|rootfs| ("ROOTFS", rootfs.as_os_str())));
         envs.extend(sabotaged);
-        let seconds = (subject.limit * host::slowness()).as_secs().saturating_sub(1).to_string();
+        let seconds = (subject.limit * vm::slowness()).as_secs().saturating_sub(1).to_string();
         envs.push((SECONDS, OsStr::new(&seconds)));
-        // Ours, so that nothing is left of a check that hung either.
-        let place = tempfile::Builder::new().prefix("check-").tempdir_in("/tmp")?;
-        fs::set_permissions(place.path(), PermissionsExt::from_mode(0o755))?;
-        envs.push((PLACE, place.path().as_os_str()));
-        let output = host::run_for(subject.limit, subject.privilege, &env::current_exe()?, &envs);
-        if let Some(rootfs) = subject.rootfs {
-            let inside = rootfs.join(place.path().strip_prefix("/")?);
-            let _ = fs::remove_dir_all(inside);
-        }
-        let output = output?;
+        let output = host::run_for(subject.limit, subject.privilege, &env::current_exe()?, &envs)?;
         if !output.status.success() {
             bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
         }
@@ -163,13 +153,7 @@ pub const TRIED: &str = "as in: ";
 pub fn on_the_host() -> Option<ExitCode> {
     let id = env::var(ID).ok()?;
     let looked = find(&id).with_context(|| format!("no such check: {id}")).and_then(look);
-    Some(match looked {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
-    })
+    Some(host::exit_code(looked))
 }
 
 fn look(check: &Check) -> Result<()> {

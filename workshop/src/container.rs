@@ -20,10 +20,9 @@ use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, tcgetpgrp};
 
-use crate::host::{Process, descendants, eventually, patience, processes, slowness};
-
-/// Where the directories of checks are made, if not in `/tmp`.
-pub const PLACE: &str = "WORKSHOP_PLACE";
+use crate::host::{Process, descendants, processes};
+use crate::patience::{eventually, patience};
+use crate::vm::slowness;
 
 /// A program that is started as `PROGRAM run [OPTIONS] COMMAND [ARGS]...`.
 pub struct Runner {
@@ -76,7 +75,7 @@ pub fn code(status: ExitStatus) -> i32 {
 }
 
 impl Runner {
-    /// A runner for one check. It is given `run` and a command.
+    /// A runner for one check, on its throw-away host. It is given `run` and a command.
     pub fn new(mut argv: Vec<OsString>, rootfs: Option<PathBuf>) -> Result<Runner> {
         argv.push("run".into());
         Runner::without_run(argv, rootfs)
@@ -84,8 +83,7 @@ impl Runner {
 
     /// A runner that is given a command alone.
     pub fn without_run(argv: Vec<OsString>, rootfs: Option<PathBuf>) -> Result<Runner> {
-        let place = env::var_os(PLACE).unwrap_or("/tmp".into());
-        let place = tempfile::Builder::new().prefix("check-").tempdir_in(place)?;
+        let place = tempfile::Builder::new().prefix("check-").tempdir()?;
         fs::set_permissions(place.path(), PermissionsExt::from_mode(0o755))?;
         let runner = Runner { argv, last: Mutex::default(), rootfs, place };
         if let Some(inside) = runner.inside() {

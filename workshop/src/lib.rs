@@ -6,10 +6,13 @@ pub mod book;
 pub mod checks;
 pub mod container;
 pub mod host;
+pub mod patience;
 pub mod privilege;
 pub mod programs;
 pub mod steps;
 pub mod storm;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod vm;
 pub mod ways_out;
+pub mod worker;

@@ -9,14 +9,15 @@ use std::sync::LazyLock;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::host;
+use crate::host::{is_gone, sweep};
+use crate::vm;
 
 const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// Where the workspace's programs are. The first to ask has them built; in the VM they are.
 static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
     let us = env::current_exe().expect("we have a path");
-    if env::var_os(host::VM).is_none() {
+    if !vm::is_here() {
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--quiet", "--workspace", "--bins", "--manifest-path"]);
         build.arg(Path::new(WORKSPACE).join("Cargo.toml"));
@@ -33,7 +34,9 @@ static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
 
 static ROOTFS: LazyLock<PathBuf> = LazyLock::new(|| {
     let made = make_rootfs(&program("workshop"), &programs().join("../test-rootfs"));
-    made.expect("a root filesystem")
+    let rootfs = made.expect("a root filesystem");
+    sweep(&rootfs.join("tmp"), is_gone, |dir| drop(fs::remove_dir_all(dir)));
+    rootfs
 });
 
 /// Makes a root filesystem for tests or checks, with our own program `workshop`: of the busybox at
@@ -56,7 +59,7 @@ pub fn make_rootfs(workshop: &Path, rootfs: &Path) -> Result<PathBuf> {
 
 /// Has a step built, by name, and returns its program, which is beside ours.
 pub fn build(step: &str) -> Result<PathBuf> {
-    if env::var_os(host::VM).is_none() {
+    if !vm::is_here() {
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--quiet", "--package", step, "--manifest-path"]);
         build.arg(Path::new(WORKSPACE).join("Cargo.toml"));

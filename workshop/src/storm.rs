@@ -57,16 +57,7 @@ impl Storm {
 /// thing in `main`, and ends if it gives an exit code.
 pub fn on_the_host() -> Option<ExitCode> {
     let numbers = env::var(STORM).ok()?;
-    Some(match storm(&numbers) {
-        Ok(said) => {
-            println!("{said}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
-    })
+    Some(host::exit_code(storm(&numbers).map(|said| println!("{said}"))))
 }
 
 fn storm(numbers: &str) -> Result<String> {

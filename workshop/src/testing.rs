@@ -1,5 +1,5 @@
-//! What the test programs share: trials that are ignored where the privilege is missing, and
-//! transcripts.
+//! What the test programs share: their `main`, trials that are ignored where the privilege is
+//! missing, and transcripts.
 
 use std::env;
 use std::ffi::OsStr;
@@ -13,12 +13,23 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use crate::host;
 use crate::privilege::Privilege;
 pub use crate::programs::{program, programs, rootfs};
+use crate::worker;
 
 /// With this variable set, tests that would be ignored fail.
 const NONE_IGNORED: &str = "NO_TEST_IGNORED";
 
 /// What we may do.
 pub static PRIVILEGE: LazyLock<Privilege> = LazyLock::new(Privilege::ours);
+
+/// Runs trials in a worker, some at once.
+pub fn run(at_once: usize, trials: impl FnOnce() -> Vec<Trial>) -> ExitCode {
+    let ended = worker::work(|| {
+        let mut arguments = Arguments::from_args();
+        arguments.test_threads.get_or_insert(at_once);
+        Ok(libtest_mimic::run(&arguments, trials()).exit_code())
+    });
+    ended.unwrap_or_else(|error| host::exit_code(Err(error)))
+}
 
 /// A trial that is ignored, with the reason in its name, where the privilege is missing: root, or
 /// (`needs_root` is false) at least a user namespace.
@@ -105,13 +116,7 @@ const TRANSCRIPT: &str = "WORKSHOP_TRANSCRIPT";
 pub fn transcripts(step: &str, all: &'static [Transcript], assert: fn(&str, &str)) -> ExitCode {
     if let Ok(name) = env::var(TRANSCRIPT) {
         let typed = all.iter().find(|transcript| transcript.name == name).map(|found| found.typed);
-        return match typed.context("no such transcript").and_then(play) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("{error:#}");
-                ExitCode::FAILURE
-            }
-        };
+        return host::exit_code(typed.context("no such transcript").and_then(play));
     }
     // A user namespace has to show more mounts, and has but one user.
     let for_root =
@@ -122,7 +127,7 @@ pub fn transcripts(step: &str, all: &'static [Transcript], assert: fn(&str, &str
             Ok(())
         })
     });
-    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+    run(2, || trials.collect())
 }
 
 /// Plays a transcript on a throw-away host, and returns what was to be seen.
@@ -156,8 +161,8 @@ fn play(typed: &[&str]) -> Result<()> {
         }
         println!("{line}");
         let mut shell = Command::new("sh");
-        let mut shell =
-            shell.args(["-c", &format!("exec 2>&1; {command}")]).stdin(Stdio::piped()).spawn()?;
+        shell.args(["-c", &format!("exec 2>&1; {command}")]).env_remove("TMPDIR");
+        let mut shell = shell.stdin(Stdio::piped()).spawn()?;
         shell.stdin.take().context("no stdin")?.write_all(inside.as_bytes())?;
         shell.wait()?;
     }

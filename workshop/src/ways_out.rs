@@ -156,10 +156,11 @@ impl Way {
         let envs = [
             (WAY, OsStr::new(self.id)),
             (PROGRAM, program.as_os_str()),
-            (ROOTFS, if step > 3 { rootfs.as_os_str() } else { OsStr::new("") }),
             (SABOTEUR, OsStr::new(script)),
             (USER, OsStr::new(user)),
         ];
+        let rootfs = (step > 3).then_some(("ROOTFS", rootfs.as_os_str()));
+        let envs: Vec<_> = envs.into_iter().chain(rootfs).collect();
         let output = host::run(Privilege::Root, &env::current_exe()?, &envs)?;
         match output.stdout.as_slice() {
             b"out\n" => Ok(true),
@@ -175,7 +176,6 @@ impl Way {
 
 const WAY: &str = "WORKSHOP_WAY";
 const PROGRAM: &str = "WORKSHOP_PROGRAM";
-const ROOTFS: &str = "WORKSHOP_ROOTFS";
 const SABOTEUR: &str = "WORKSHOP_SABOTEUR";
 const USER: &str = "WORKSHOP_USER";
 
@@ -184,16 +184,7 @@ pub fn on_the_host() -> Option<ExitCode> {
     let id = env::var(WAY).ok()?;
     let way = WAYS.iter().find(|way| way.id == id).with_context(|| format!("no such way: {id}"));
     let tried = way.and_then(|way| (way.attempt)(&Container::from_env()?));
-    Some(match tried {
-        Ok(out) => {
-            println!("{}", if out { "out" } else { "in" });
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
-    })
+    Some(host::exit_code(tried.map(|out| println!("{}", if out { "out" } else { "in" }))))
 }
 
 /// What stands before a command of that user, who is nobody else's.
@@ -216,7 +207,7 @@ impl Container {
     fn from_env() -> Result<Container> {
         let var = |name| env::var_os(name).filter(|value| !value.is_empty());
         let original = var(PROGRAM).context("no program")?;
-        let rootfs = var(ROOTFS).map(PathBuf::from);
+        let rootfs = var("ROOTFS").map(PathBuf::from);
         let copies = Runner::new(vec![original.clone()], rootfs.clone())?;
         let program = PathBuf::from(copies.put("program", &fs::read(&original)?, 0o755)?);
         let mut argv: Vec<OsString> = Vec::new();

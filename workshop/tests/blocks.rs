@@ -10,13 +10,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::Trial;
 use workshop::book::blocks::{Cgroups, Group, groups, is_run};
 use workshop::book::lint::pages;
 use workshop::book::page::{Fence, Page};
 use workshop::book::scratch::{self, target, workspace};
 use workshop::host::{self, State};
-use workshop::testing::{PRIVILEGE, trial};
+use workshop::testing::{self, PRIVILEGE, trial, trial_unless};
+use workshop::vm;
 
 const PAGE: &str = "WORKSHOP_PAGE";
 
@@ -25,23 +26,16 @@ const LIMIT: Duration = Duration::from_secs(600);
 
 fn main() -> ExitCode {
     if let Ok(file) = env::var(PAGE) {
-        return match on_the_host(&file) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("{error:#}");
-                ExitCode::FAILURE
-            }
-        };
+        return host::exit_code(on_the_host(&file));
     }
-    let pages = match pages(&workspace()) {
-        Ok(pages) => pages,
-        Err(error) => {
-            eprintln!("{error:#}");
-            return ExitCode::FAILURE;
-        }
-    };
+    // They wait as much as they compute.
+    testing::run(4, trials)
+}
+
+fn trials() -> Vec<Trial> {
+    let pages = pages(&workspace()).expect("the book's pages");
     // In the VM those that depend on its cgroups are typed.
-    let in_vm = env::var_os(host::VM).is_some();
+    let in_vm = vm::is_here();
     let mut trials: Vec<_> = pages
         .iter()
         .filter(|page| !groups(page).0.is_empty())
@@ -54,23 +48,17 @@ fn main() -> ExitCode {
         .collect();
     let list = not_run(&pages);
     let shells = if in_vm { &[] } else { SHELLS };
-    trials.push(plain("not-run", move || {
+    trials.push(trial_unless(None, "not-run".into(), move || {
         insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
             insta::assert_snapshot!("not-run", list);
         });
         Ok(())
     }));
     for (name, page, expected) in shells {
-        trials.push(plain(&format!("shell::{name}"), move || shell(page, *expected)));
+        let test = move || shell(page, *expected);
+        trials.push(trial_unless(None, format!("shell::{name}"), test));
     }
-    let mut arguments = Arguments::from_args();
-    // They wait as much as they compute.
-    arguments.test_threads.get_or_insert(4);
-    libtest_mimic::run(&arguments, trials).exit_code()
-}
-
-fn plain(name: &str, test: impl FnOnce() -> Result<()> + Send + 'static) -> Trial {
-    Trial::test(name, move || test().map_err(|error| Failed::from(format!("{error:#}"))))
+    trials
 }
 
 /// Types what is on a page, on a throw-away host.

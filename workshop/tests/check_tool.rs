@@ -6,32 +6,39 @@ use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Output, Stdio};
+use std::process::{Child, Command, ExitCode, Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tempfile::TempDir;
-use workshop::host::{self, eventually, processes};
-use workshop::testing::{program, trial, trial_if};
+use workshop::host::{self, processes};
+use workshop::patience::eventually;
+use workshop::testing::{self, program, trial, trial_if};
 
 fn main() -> ExitCode {
+    testing::run(4, trials)
+}
+
+fn trials() -> Vec<Trial> {
     let go = Command::new("go").arg("version").output().is_ok_and(|go| go.status.success());
     let with_go = |name: &str, test: fn() -> Result<()>| {
         trial_if(go, "no Go here, and none is needed", name.into(), test)
     };
     let with_root = |name: &str, test: fn() -> Result<()>| trial(name.into(), true, test);
-    let trials: Vec<Trial> = vec![
+    vec![
         with_root("our-own-step", our_own_step),
         with_root("a-saboteur", a_saboteur),
         with_root("it-hangs", it_hangs),
         with_root("interrupted", interrupted),
+        with_root("killed-with-its-worker", killed_with_its_worker),
         with_root("wrong-usage", wrong_usage),
         with_root("without-root", without_root),
         with_root("unshare", unshare),
         with_go("talk-go", talk_go),
         with_go("pivot-go", pivot_go),
-    ];
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    ]
 }
 
 /// `cargo workshop check ARGS`, in a directory.
@@ -103,6 +110,30 @@ fn it_hangs() -> Result<()> {
 
 /// ^C in the middle of a check: nothing of it is left, no process, no directory, no cgroup.
 fn interrupted() -> Result<()> {
+    ended_by(|running| running.kill().context("kill it"))
+}
+
+/// All at once: then nobody is there to clean up, and the next run does.
+fn killed_with_its_worker() -> Result<()> {
+    ended_by(|running| {
+        let pid = running.id() as i32;
+        let worker = processes().into_iter().find(|process| process.parent == pid);
+        let worker = Pid::from_raw(worker.context("no worker")?.pid);
+        kill(worker, Signal::SIGSTOP)?;
+        running.kill()?;
+        running.wait()?;
+        kill(worker, Signal::SIGKILL)?;
+        eventually(|| {
+            ensure!(host::is_gone(worker.as_raw() as u32), "the worker lives on");
+            Ok(())
+        })?;
+        let args = ["1", "--only", "runs-the-command", "--", "env"];
+        run(check(&tempfile::tempdir()?, args)).map(drop)
+    })
+}
+
+/// Fails if there is anything left of a check, in the middle of which its tool is ended.
+fn ended_by(end: impl FnOnce(&mut Child) -> Result<()>) -> Result<()> {
     let (dir, file) = with_program("mine", b"#!/bin/sh\nwhile :; do sleep 1; done\n")?;
     let file = file.display().to_string();
     let mut command = check(&dir, ["4", "--bin", &file, "--only", "runs-the-command"]);
@@ -120,9 +151,9 @@ fn interrupted() -> Result<()> {
         line.with_context(|| format!("no {name}")).map(|paths| paths.split(':').map(PathBuf::from))
     };
     let left: Vec<_> =
-        of("WORKSHOP_CGROUPS=")?.chain(of("WORKSHOP_PLACE=")?).chain(of("ROOTFS=")?).collect();
+        of("WORKSHOP_CGROUPS=")?.chain(of("TMPDIR=")?).chain(of("ROOTFS=")?).collect();
     ensure!(left.len() > 2 && left.iter().all(|dir| dir.is_dir()), "{left:?}");
-    running.kill()?;
+    end(&mut running)?;
     running.wait()?;
     eventually(|| {
         let process = processes().into_iter().find(|p| p.command.contains(&file));
@@ -208,7 +239,7 @@ fn snapshot(name: &str, dir: &TempDir, args: &[&str]) -> Result<()> {
         omit_expression => true,
         prepend_module_to_snapshot => false,
         filters => vec![
-            (r"/tmp/check-\w+(/check-\w+)?", "/tmp/check"),
+            (r"/tmp/workshop-[-\d]+(/check-\w+)?", "/tmp/check"),
             (r"sent \S+ after", "sent … after"),
             (r"open inside: .*", "open inside: …"),
             (r"SigIgn:\\t\w+", r"SigIgn:\t…"),

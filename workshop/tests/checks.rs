@@ -5,23 +5,25 @@ use std::process::ExitCode;
 use std::sync::{LazyLock, OnceLock};
 
 use anyhow::{Result, bail, ensure};
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
 use workshop::checks::{self, Cell, Check, Fails};
 use workshop::privilege::Privilege;
 use workshop::steps::STEPS;
-use workshop::testing::{PRIVILEGE, program, rootfs, trial};
+use workshop::testing::{self, PRIVILEGE, program, rootfs, trial};
 
 fn main() -> ExitCode {
     if let Some(code) = checks::on_the_host() {
         return code;
     }
+    // They wait more than they compute.
+    testing::run(8, trials)
+}
+
+fn trials() -> Vec<Trial> {
     let mut trials: Vec<Trial> = checks::all().flat_map(trials_of).collect();
     trials.push(trial("every-id-is-unique".into(), false, every_id_is_unique));
     trials.push(trial("matrix".into(), true, matrix));
-    let mut arguments = Arguments::from_args();
-    // They wait more than they compute.
-    arguments.test_threads.get_or_insert(8);
-    libtest_mimic::run(&arguments, trials).exit_code()
+    trials
 }
 
 /// A trial for each step, and one for the saboteur.

@@ -8,10 +8,10 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
 use workshop::book::scratch::{self, workspace};
 use workshop::host::{self, State};
-use workshop::testing::{PRIVILEGE, trial};
+use workshop::testing::{self, PRIVILEGE, trial};
 
 const EXERCISE: &str = "WORKSHOP_EXERCISE";
 const EXERCISES: &str = "book/exercises";
@@ -21,14 +21,13 @@ const LIMIT: Duration = Duration::from_secs(300);
 
 fn main() -> ExitCode {
     if let Ok(name) = env::var(EXERCISE) {
-        return match on_the_host(&name) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("{error:#}");
-                ExitCode::FAILURE
-            }
-        };
+        return host::exit_code(on_the_host(&name));
     }
+    // They wait as much as they compute.
+    testing::run(4, trials)
+}
+
+fn trials() -> Vec<Trial> {
     let entries = fs::read_dir(workspace().join(EXERCISES)).into_iter().flatten().flatten();
     let names = entries.filter(|entry| entry.path().is_dir());
     let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
@@ -39,10 +38,7 @@ fn main() -> ExitCode {
         let name = format!("made-up::{name}");
         trials.push(trial(name.clone(), true, move || proven(&name, Some((files, expected)))));
     }
-    let mut arguments = Arguments::from_args();
-    // They wait as much as they compute.
-    arguments.test_threads.get_or_insert(4);
-    libtest_mimic::run(&arguments, trials).exit_code()
+    trials
 }
 
 /// `solution.diff` and `test.sh`.
@@ -100,7 +96,7 @@ fn on_the_host(name: &str) -> Result<()> {
 fn test(dir: &str) -> Result<(i32, String, String)> {
     let mut test = Command::new("sh");
     test.arg(format!("{dir}/test.sh")).stdin(Stdio::null()).env("CARGO_NET_OFFLINE", "true");
-    let output = test.output().context("start sh")?;
+    let output = test.env_remove("TMPDIR").output().context("start sh")?;
     let code = output.status.code().context("it was killed")?;
     let [stdout, stderr] =
         [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());

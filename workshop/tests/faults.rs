@@ -15,7 +15,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::{LazyLock, Mutex};
 
 use anyhow::{Context, Result, bail, ensure};
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
 use list::{FAULTS, Fault, NO_FAULT, Then};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::SigSet;
@@ -25,7 +25,7 @@ use trace::{Process, Who, find, is, is_foreign, strace};
 use workshop::container::Ended;
 use workshop::host::{self, State};
 use workshop::steps::STEPS;
-use workshop::testing::{PRIVILEGE, missing_privilege, program, rootfs, trial_unless};
+use workshop::testing::{self, PRIVILEGE, missing_privilege, program, rootfs, trial_unless};
 
 /// For the part that runs on a throw-away host: the number of the fault, and the step's path.
 const FAULT: &str = "WORKSHOP_FAULT";
@@ -40,16 +40,18 @@ fn main() -> ExitCode {
     if let Ok(fault) = env::var(FAULT) {
         return on_the_host(&fault);
     }
+    // They wait more than they compute.
+    testing::run(8, trials)
+}
+
+fn trials() -> Vec<Trial> {
     let mut trials: Vec<Trial> = FAULTS.iter().flat_map(trials_of).collect();
     for step in 1..=5 {
         let name = format!("{}::every-call-is-tried", STEPS[step - 1]);
         trials.push(trial(name, step == 5, move || run(step, "every").map(drop)));
     }
     trials.push(trial("table".into(), true, table));
-    let mut arguments = Arguments::from_args();
-    // They wait more than they compute.
-    arguments.test_threads.get_or_insert(8);
-    libtest_mimic::run(&arguments, trials).exit_code()
+    trials
 }
 
 /// A trial that is ignored where strace is missing, too, or may not trace.
@@ -110,13 +112,7 @@ fn on_the_host(fault: &str) -> ExitCode {
         Some(fault) => look(fault),
         None => every_call_is_tried(),
     };
-    match looked {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    host::exit_code(looked)
 }
 
 /// The number of the step that runs here.

@@ -15,7 +15,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail, ensure};
-use libtest_mimic::Arguments;
+use libtest_mimic::{Arguments, Trial};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 use proptest::collection::vec;
@@ -23,9 +23,10 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{RngSeed, TestRunner};
 use workshop::container::{Ended, end};
-use workshop::host::{self, State, slowness};
+use workshop::host::{self, State};
 use workshop::steps::STEPS;
-use workshop::testing::{PRIVILEGE, program, rootfs, trial};
+use workshop::testing::{self, PRIVILEGE, program, rootfs, trial};
+use workshop::vm::slowness;
 
 /// A line of the shell, in a directory that has nothing but `rootfs`, the root filesystem. `$run` is
 /// `PROGRAM run`.
@@ -253,14 +254,13 @@ const SABOTEURS: &[Saboteur] = &[
 
 fn main() -> ExitCode {
     if let Ok(part) = env::var(PART) {
-        return match on_the_host(&part) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("{error:#}");
-                ExitCode::FAILURE
-            }
-        };
+        return host::exit_code(on_the_host(&part));
     }
+    // They wait more than they compute.
+    testing::run(8, trials)
+}
+
+fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
     for step in 1..=5 {
         let name = |of: &str| format!("{}::{of}", STEPS[step - 1]);
@@ -274,13 +274,10 @@ fn main() -> ExitCode {
         trials.push(trial(name, true, || is_found_out(saboteur)));
     }
     trials.push(trial("outcomes".into(), true, outcomes));
-    let mut arguments = Arguments::from_args();
-    if !arguments.list {
+    if !Arguments::from_args().list {
         println!("random input: INPUTS_SEED={} INPUTS_CASES={}", seed(), cases());
     }
-    // They wait more than they compute.
-    arguments.test_threads.get_or_insert(8);
-    libtest_mimic::run(&arguments, trials).exit_code()
+    trials
 }
 
 const PART: &str = "WORKSHOP_PART";
@@ -338,7 +335,7 @@ struct Place(tempfile::TempDir);
 
 impl Place {
     fn new(rootfs: &OsStr) -> Result<Place> {
-        let place = tempfile::Builder::new().prefix("inputs-").tempdir_in("/tmp")?;
+        let place = tempfile::Builder::new().prefix("inputs-").tempdir()?;
         let script = r#"mkdir -p rootfs/tmp; cd "$1"; for name in *; do
             [ "$name" = tmp ] || cp -a "$name" "$OLDPWD/rootfs"; done"#;
         let mut shell = Command::new("sh");

@@ -10,9 +10,10 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
 use workshop::container::{Ended, end};
-use workshop::host::{VM, eventually};
+use workshop::patience::eventually;
 use workshop::privilege::Privilege;
 use workshop::testing::{PRIVILEGE, program, rootfs};
+use workshop::vm::VM;
 
 const CGROUPS: &str = "/sys/fs/cgroup";
 const SLICE: &str = "user.slice/user-1000.slice";

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
 use workshop::steps::STEPS;
 use workshop::storm::{self, Storm};
-use workshop::testing::{PRIVILEGE, program, programs, rootfs, trial};
+use workshop::testing::{self, PRIVILEGE, program, programs, rootfs, trial};
 
 const RUNS: usize = 100;
 
@@ -17,6 +17,11 @@ fn main() -> ExitCode {
     if let Some(code) = storm::on_the_host() {
         return code;
     }
+    // Each would make the runs of the others longer.
+    testing::run(1, trials)
+}
+
+fn trials() -> Vec<Trial> {
     let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
     let of = move |step| storm::of(step, programs(), rootfs(), RUNS, time);
     let mut trials: Vec<Trial> = (1..=5)
@@ -26,10 +31,7 @@ fn main() -> ExitCode {
         })
         .collect();
     trials.push(trial("saboteur::storm".into(), false, saboteur));
-    let mut arguments = Arguments::from_args();
-    // Each would make the runs of the others longer.
-    arguments.test_threads = Some(1);
-    libtest_mimic::run(&arguments, trials).exit_code()
+    trials
 }
 
 /// It cleans up after itself, unless it is killed.

@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use libtest_mimic::Arguments;
+use libtest_mimic::Trial;
 use workshop::container::end;
 use workshop::host;
 use workshop::steps::STEPS;
-use workshop::testing::{PRIVILEGE, missing_privilege, program, rootfs, trial_unless};
+use workshop::testing::{self, PRIVILEGE, missing_privilege, program, rootfs, trial_unless};
 
 /// For the part that runs on a throw-away host: where the steps are.
 const PROGRAMS: &str = "WORKSHOP_SYSCALLS";
@@ -76,23 +76,20 @@ const OPTIONAL: &[&str] = &[
 
 fn main() -> ExitCode {
     if let Some(programs) = env::var_os(PROGRAMS) {
-        return match on_the_host(Path::new(&programs)) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("{error:#}");
-                ExitCode::FAILURE
-            }
-        };
+        return host::exit_code(on_the_host(Path::new(&programs)));
     }
+    testing::run(1, trials)
+}
+
+fn trials() -> Vec<Trial> {
     let strace = Command::new("strace").args(["-o", "/dev/null", "true"]).output();
     let strace = strace.is_ok_and(|output| output.status.success());
     let missing = (!strace).then_some("needs strace, and that it may trace");
     let missing = missing_privilege(true).or(missing);
-    let trials = vec![
+    vec![
         trial_unless(missing, "as-in-the-snapshot".into(), as_in_the_snapshot),
         trial_unless(None, "counts-what-is-ours".into(), counts_what_is_ours),
-    ];
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    ]
 }
 
 /// Counts on a throw-away host, whose cgroups have nobody else's beside them.

@@ -9,20 +9,22 @@ use std::process::ExitCode;
 use std::sync::{LazyLock, OnceLock};
 
 use anyhow::{Result, bail, ensure};
-use libtest_mimic::{Arguments, Trial};
-use workshop::testing::{program, rootfs, trial};
+use libtest_mimic::Trial;
+use workshop::testing::{self, program, rootfs, trial};
 use workshop::ways_out::{self, By, Outcome, WAYS, Way};
 
 fn main() -> ExitCode {
     if let Some(code) = tricks::inside().or_else(ways_out::on_the_host) {
         return code;
     }
+    // They wait more than they compute.
+    testing::run(4, trials)
+}
+
+fn trials() -> Vec<Trial> {
     let mut trials: Vec<_> = WAYS.iter().flat_map(trials_of).collect();
     trials.push(trial("known-limits".into(), true, known_limits));
-    let mut arguments = Arguments::from_args();
-    // They wait more than they compute.
-    arguments.test_threads.get_or_insert(4);
-    libtest_mimic::run(&arguments, trials).exit_code()
+    trials
 }
 
 fn trials_of(way: &'static Way) -> Vec<Trial> {

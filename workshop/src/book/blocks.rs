@@ -77,7 +77,7 @@ fn set_for_tests(name: &str) -> bool {
     let names = ["CARGO", "CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE", "CARGO_TARGET_TMPDIR"];
     starts.iter().any(|start| name.starts_with(start))
         || names.contains(&name)
-        || ["CGROUPS", "NO_TEST_IGNORED"].contains(&name)
+        || ["CGROUPS", "NO_TEST_IGNORED", "TMPDIR"].contains(&name)
 }
 
 /// The commands of a block, each with the comments before it. What follows the last one, blank lines

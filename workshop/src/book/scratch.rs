@@ -11,9 +11,9 @@ use std::sync::LazyLock;
 use anyhow::{Context, Result, ensure};
 use nix::mount::{MsFlags, mount};
 
-use crate::host;
 use crate::programs::{programs, rootfs};
 use crate::steps::STEPS;
+use crate::vm;
 
 /// The workspace, as cargo calls it.
 pub fn workspace() -> PathBuf {
@@ -35,7 +35,7 @@ pub fn prepare() -> Result<()> {
             cargo.status().is_ok_and(|status| status.success())
         })
     });
-    ensure!(in_vm() || *BUILT, "cargo build failed");
+    ensure!(vm::is_here() || *BUILT, "cargo build failed");
     ensure!(rootfs().is_dir(), "no root filesystem");
     Ok(())
 }
@@ -44,7 +44,7 @@ pub fn prepare() -> Result<()> {
 /// without, and makes `/tmp` empty.
 pub fn move_in(with_rootfs: bool) -> Result<()> {
     let copy = if with_rootfs { r#"cp -a "$1/." rootfs"# } else { "" };
-    if in_vm() {
+    if vm::is_here() {
         // It is thrown away itself, has all that is built, and its kernel may have no overlay.
         return rootfs_by("mkdir -p rootfs; mount -t tmpfs tmpfs rootfs", copy, rootfs());
     }
@@ -89,11 +89,6 @@ pub fn move_in(with_rootfs: bool) -> Result<()> {
     }
     // What is played with there is none of our business.
     rootfs_by("rm -rf rootfs rootfs.partial", copy, Path::new(&made))
-}
-
-/// Are we in `cargo workshop vm`?
-fn in_vm() -> bool {
-    env::var_os(host::VM).is_some()
 }
 
 /// Goes to the workspace, and makes its `rootfs/` there.

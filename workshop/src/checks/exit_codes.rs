@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::{Check, Fails};
 use crate::container::{Runner, end};
-use crate::host::slowness;
+use crate::vm::slowness;
 
 pub(super) const CHECKS: &[Check] = &[
     Check {

@@ -8,7 +8,8 @@ use nix::sys::signal::Signal::SIGTERM;
 
 use super::{Check, Fails};
 use crate::container::{Runner, end};
-use crate::host::{cgroups, eventually};
+use crate::host::cgroups;
+use crate::patience::eventually;
 
 pub(super) const CHECKS: &[Check] = &[
     Check {

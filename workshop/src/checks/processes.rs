@@ -10,7 +10,8 @@ use nix::sys::signal::Signal::SIGKILL;
 
 use super::{Check, Fails};
 use crate::container::Runner;
-use crate::host::{State, descendants, eventually, processes};
+use crate::host::{State, descendants, processes};
+use crate::patience::eventually;
 
 pub(super) const CHECKS: &[Check] = &[
     Check {

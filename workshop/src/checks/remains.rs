@@ -10,7 +10,8 @@ use nix::sys::signal::Signal::{SIGKILL, SIGTERM};
 
 use super::{Check, Fails};
 use crate::container::{Ended, Runner, end};
-use crate::host::{State, cgroups, eventually, trees};
+use crate::host::{State, cgroups, trees};
+use crate::patience::eventually;
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -63,7 +64,7 @@ pub(super) const CHECKS: &[Check] = &[
         from: 1,
         free: &[],
         fails: Fails::Saboteur(
-            r#"mkdir /tmp/mine || exit 1; "$REAL" "$@"; code=$?; rmdir /tmp/mine; exit $code"#,
+            r#"mkdir "$TMPDIR/mine" || exit 1; "$REAL" "$@"; code=$?; rmdir "$TMPDIR/mine"; exit $code"#,
         ),
         look: many_at_once,
     },

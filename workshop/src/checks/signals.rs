@@ -9,7 +9,7 @@ use nix::sys::signal::Signal::{self, SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, 
 
 use super::{Check, Fails};
 use crate::container::{Runner, code, end};
-use crate::host::eventually;
+use crate::patience::eventually;
 
 pub(super) const CHECKS: &[Check] = &[
     Check {

@@ -12,7 +12,8 @@ use nix::unistd::Pid;
 
 use super::{Check, Fails};
 use crate::container::{Runner, Terminal};
-use crate::host::{eventually, processes};
+use crate::host::processes;
+use crate::patience::eventually;
 
 pub(super) const CHECKS: &[Check] = &[
     Check {

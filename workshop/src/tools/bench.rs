@@ -16,17 +16,15 @@ mod stats;
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::process::{ExitCode, Stdio};
-use std::sync::OnceLock;
-use std::thread;
+use std::process::{self, ExitCode, Stdio};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use nix::sys::signal::{SigSet, Signal, kill};
-use nix::unistd::Pid;
+use anyhow::{Context, Result, ensure};
 use workshop::host::{self, Host};
 use workshop::privilege::Privilege;
+use workshop::programs::rootfs;
+use workshop::worker;
 
 /// Measure what starting a container costs, beside plain C and what else is installed
 #[derive(clap::Args)]
@@ -88,90 +86,48 @@ impl Args {
     }
 }
 
-/// Set for the part on the throw-away host: a directory for its files, and what the load was.
-const PLACE: &str = "WORKSHOP_BENCH";
+/// Set for the part on the throw-away host, to what the load was.
 const LOAD: &str = "WORKSHOP_BENCH_LOAD";
 
-/// What our cgroups are called, up to the process id.
-const NAME: &str = "workshop-bench-";
+/// It takes minutes.
+const LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Builds, makes a host, measures on it, and leaves nothing behind.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    if let Some(place) = env::var_os(PLACE) {
-        return on_the_host(args, Path::new(&place)).map(|()| ExitCode::SUCCESS);
+    if env::var_os(LOAD).is_some() {
+        return on_the_host(args, &env::temp_dir()).map(|()| ExitCode::SUCCESS);
     }
+    worker::work(work)
+}
+
+fn work() -> Result<ExitCode> {
     ensure!(Privilege::ours() == Privilege::Root, "this takes root (try sudo)");
     // Before we build, which is a load itself.
     let load = machine::load();
     measure::tools()?;
     build::all()?;
-    let rootfs = workshop::programs::rootfs();
-    let name = format!("{NAME}{}", std::process::id());
-    remove_cgroups(|pid| pid == std::process::id() || !Path::new(&format!("/proc/{pid}")).exists());
-    let ended = measured_on_a_host(&name, rootfs, &load);
+    remove_cgroups(host::is_gone);
+    let envs = [(LOAD, OsStr::new(&load)), ("ROOTFS", rootfs().as_os_str())];
+    let host = Host::create(Privilege::Root, &envs)?;
+    let mut command = host.command(&env::current_exe()?)?;
+    command.args(env::args_os().skip(1)).stdin(Stdio::null());
+    let output = host.wait(command, LIMIT);
     // Some runtimes make cgroups in more trees than the host has.
-    remove_cgroups(|pid| pid == std::process::id());
-    ended
-}
-
-/// Starts ourselves anew on a throw-away host, and waits. Whatever ends us, but SIGKILL, leaves us
-/// the time to take the host down.
-fn measured_on_a_host(name: &str, rootfs: &Path, load: &str) -> Result<ExitCode> {
-    let mut signals = SigSet::empty();
-    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM] {
-        signals.add(signal);
-    }
-    signals.thread_block().context("block signals")?;
-    let place = tempfile::Builder::new().prefix(NAME).tempdir()?;
-    let host = Host::create(Privilege::Root, name)?;
-    let envs = [
-        (PLACE, place.path().as_os_str()),
-        (LOAD, OsStr::new(load)),
-        ("ROOTFS", rootfs.as_os_str()),
-    ];
-    let mut command = host.command(&env::current_exe()?, &envs)?;
-    // It reads its stdin, and so notices when we are no more.
-    let mut child = command.args(env::args_os().skip(1)).stdin(Stdio::piped()).spawn()?;
-    let stdin = child.stdin.take();
-    let pid = Pid::from_raw(child.id() as i32);
-    static ENDED: OnceLock<Signal> = OnceLock::new();
-    thread::spawn(move || {
-        if let Ok(signal) = signals.wait() {
-            let _ = ENDED.set(signal);
-            // All that runs on the host goes with it.
-            let _ = kill(pid, Signal::SIGKILL);
-        }
-    });
-    let status = child.wait().context("wait for the host");
-    drop(stdin);
-    if let Some(signal) = ENDED.get() {
-        bail!("ended by {signal}");
-    }
-    Ok(if status?.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    remove_cgroups(|pid| pid == process::id());
+    Ok(if output?.status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Removes our cgroups of those processes, in all trees: where we are, and at the top.
 fn remove_cgroups(whose: impl Fn(u32) -> bool) {
     for dir in machine::cgroup_dirs() {
-        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let rest = name.to_str().and_then(|name| name.strip_prefix(NAME));
-            let pid = rest.and_then(|rest| rest.split('-').next()?.parse().ok());
-            if pid.is_some_and(&whose) {
-                host::remove(&entry.path());
-            }
-        }
+        host::sweep(&dir, &whose, |dir| {
+            host::remove(dir);
+        });
     }
 }
 
 /// The part that runs on the throw-away host.
 fn on_the_host(args: &Args, place: &Path) -> Result<()> {
-    // Our parent keeps them from itself, and so from us.
-    SigSet::empty().thread_set_mask()?;
-    thread::spawn(|| {
-        let _ = io::stdin().read_to_end(&mut Vec::new());
-        std::process::exit(1);
-    });
     let results = measure::all(args, place)?;
     print!("{}", report::table(&results));
     if let Some(file) = &args.json {

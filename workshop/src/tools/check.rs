@@ -4,9 +4,8 @@ use std::env;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::num::NonZero;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -14,10 +13,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use workshop::checks::{self, Check, Subject, TRIED};
-use workshop::host;
 use workshop::privilege::Privilege;
 use workshop::programs;
 use workshop::steps::STEPS;
+use workshop::worker;
 
 /// How many checks run at once: they wait more than they compute.
 const AT_ONCE: usize = 8;
@@ -69,27 +68,9 @@ enum Outcome {
     NotRun(&'static str),
 }
 
-/// Set in the process that does the work.
-const WORKER: &str = "WORKSHOP_WORKER";
-
-/// Checks, and says what holds. Another process does that, out of reach of ^C: when we are gone, it
-/// clears away what a check had begun.
+/// Checks, and says what holds.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    if env::var_os(WORKER).is_some() {
-        thread::spawn(|| {
-            let _ = io::copy(&mut io::stdin(), &mut io::sink());
-            host::end_all();
-        });
-        return work(args);
-    }
-    let mut worker = Command::new(env::current_exe().context("our own path")?);
-    worker.args(env::args_os().skip(1)).env(WORKER, "1").process_group(0);
-    // Open until we end, however we do.
-    let mut worker = worker.stdin(Stdio::piped()).spawn().context("start the worker")?;
-    let stdin = worker.stdin.take();
-    let ended = worker.wait().context("wait for the worker")?;
-    drop(stdin);
-    Ok(ExitCode::from(ended.code().map_or(1, |code| code as u8)))
+    worker::work(|| work(args))
 }
 
 fn work(args: &Args) -> Result<ExitCode> {
@@ -169,9 +150,6 @@ fn outcome(check: &Check, step: usize, subject: &Subject) -> Outcome {
     } else if full_screen && missing("busybox") {
         return Outcome::NotRun("it needs a busybox on this machine, for its vi");
     }
-    if host::ended() {
-        return Outcome::NotRun("it was interrupted");
-    }
     match check.run_on(subject) {
         Ok(()) => Outcome::Holds,
         Err(error) => Outcome::Fails(format!("{error:#}")),
@@ -189,9 +167,6 @@ fn tell(checks: &[&Check], results: &[Receiver<Outcome>], brief: bool) -> Result
         }
         let (proves, id) = (check.proves, check.id);
         let result = result.recv().context("a check came to no end")?;
-        if host::ended() {
-            return Ok(ExitCode::FAILURE);
-        }
         match result {
             Outcome::Holds => {
                 hold += 1;

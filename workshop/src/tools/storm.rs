@@ -9,6 +9,7 @@ use workshop::privilege::Privilege;
 use workshop::programs::{programs, rootfs};
 use workshop::steps::STEPS;
 use workshop::storm;
+use workshop::worker;
 
 /// Kill containers at random moments, run crowds of them, and see whether anything is left
 #[derive(clap::Args)]
@@ -26,6 +27,10 @@ pub struct Args {
 
 /// Storms, step by step, and says what was done.
 pub fn run(args: &Args) -> Result<ExitCode> {
+    worker::work(|| work(args))
+}
+
+fn work(args: &Args) -> Result<ExitCode> {
     let privilege = Privilege::ours();
     ensure!(privilege != Privilege::None, "this takes root (try sudo), or user namespaces");
     let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());

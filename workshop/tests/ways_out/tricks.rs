@@ -13,6 +13,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 use nix::libc;
+use workshop::host;
 
 /// From `linux/keyctl.h`.
 const SESSION_KEYRING: libc::c_long = -3;
@@ -27,13 +28,7 @@ pub fn inside() -> Option<ExitCode> {
     if first != "trick" {
         return None;
     }
-    Some(match trick(words) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
-    })
+    Some(host::exit_code(trick(words)))
 }
 
 fn trick(words: &[String]) -> Result<()> {

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::Value;
-use workshop::host::{State, eventually};
+use workshop::host::State;
+use workshop::patience::eventually;
 use workshop::programs::rootfs;
 
 use super::machine::{self, Machine};
