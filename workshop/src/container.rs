@@ -137,9 +137,7 @@ impl Runner {
 
     /// How it was started last, as one would type it; nothing if it never was.
     pub fn last(&self) -> String {
-        let last = self.last.lock().map(|last| last.clone()).unwrap_or_default();
-        let words: Vec<_> = last.iter().map(|word| typed(&word.to_string_lossy())).collect();
-        words.join(" ")
+        self.last.lock().map(|last| typed(&last)).unwrap_or_default()
     }
 
     /// The option that it was given last, before the command, if that is one of ours.
@@ -233,10 +231,14 @@ impl Drop for Runner {
     }
 }
 
-/// A word as one would type it.
-fn typed(word: &str) -> String {
+/// A command line as one would type it.
+pub fn typed(words: &[OsString]) -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_./=:,+@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { quoted(word) }
+    let typed = words.iter().map(|word| match word.to_string_lossy() {
+        word if !word.is_empty() && word.chars().all(plain) => word.into_owned(),
+        word => quoted(&word),
+    });
+    typed.collect::<Vec<_>>().join(" ")
 }
 
 fn quoted(word: &str) -> String {

@@ -30,6 +30,8 @@ fn trials() -> Vec<Trial> {
     vec![
         with_root("our-own-step", our_own_step),
         with_root("a-saboteur", a_saboteur),
+        with_root("path-outside", path_outside),
+        with_root("starts-nothing", starts_nothing),
         with_root("it-hangs", it_hangs),
         with_root("interrupted", interrupted),
         with_root("killed-with-its-worker", killed_with_its_worker),
@@ -95,6 +97,33 @@ step01-exec:
     let words = ["1", "--brief", "--only", "exit-code", "--no-run", "--", "sh", "./mine", "run"];
     let (said, code) = run(check(&dir, words))?;
     ensure!(said.contains(")\n    exit code 0 instead of 1\n0 of 1") && code == Some(1), "{said}");
+    Ok(())
+}
+
+/// It looks for the command outside, as the talk's program does; here without Go.
+fn path_outside() -> Result<()> {
+    let script = format!(
+        "#!/bin/sh\nshift; c=/usr/bin/$1; shift\nexec '{}' run $c \"$@\"\n",
+        program("step04-mount").display()
+    );
+    let (dir, _) = with_program("mine", script.as_bytes())?;
+    let args = ["4", "--brief", "--bin", "mine", "--only", "runs-the-command"];
+    let (said, code) = run(check(&dir, args))?;
+    let wanted = "\
+0 of 1 hold; read step01-exec.
+Not one: /usr/bin/echo is on this machine, and not in the root filesystem. It looks for the \
+command in the PATH outside; this gives it one that fits both:
+    cargo workshop check 4 -- env PATH=/bin:/usr/bin ./mine
+";
+    ensure!(said.ends_with(wanted) && code == Some(1), "{code:?}: {said}");
+    Ok(())
+}
+
+fn starts_nothing() -> Result<()> {
+    let (said, code) = run(check(&tempfile::tempdir()?, ["1", "--brief", "--", "false"]))?;
+    let wanted = " hold; read step01-exec.\nNot one: does it start a command at all? Try it: false \
+                  run echo hello\n";
+    ensure!(said.ends_with(wanted) && code == Some(1), "{code:?}: {said}");
     Ok(())
 }
 
@@ -209,8 +238,11 @@ fn talk_go() -> Result<()> {
     // As it is, it finds no command: it looks for them in the host's PATH, where /usr/bin comes
     // before /bin, and in the root filesystem most are in /bin.
     let dir = built("talk")?;
-    let (said, _) = run(check(&dir, ["4", "--bin", "talk", "--only", "runs-the-command"]))?;
+    let mut as_it_is = check(&dir, ["4", "--bin", "talk", "--only", "runs-the-command"]);
+    as_it_is.env("PATH", "/usr/bin:/bin");
+    let (said, _) = run(as_it_is)?;
     ensure!(said.contains("panic: fork/exec /usr/bin/echo: no such file or directory"), "{said}");
+    ensure!(said.ends_with("cargo workshop check 4 -- env PATH=/bin:/usr/bin ./talk\n"), "{said}");
     let args = ["4", "--brief", "--", "env", "PATH=/bin:/usr/bin", "./talk"];
     snapshot("check-talk-go", &dir, &args)
 }

@@ -1,18 +1,19 @@
 //! `cargo workshop check`: the checks that a step must pass, against the learner's own program.
 
+mod report;
+
 use std::env;
 use std::ffi::OsString;
-use std::io::{self, Write};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use workshop::checks::{self, Check, Subject, TRIED};
+use workshop::checks::{self, Check, Subject};
 use workshop::privilege::Privilege;
 use workshop::programs;
 use workshop::steps::STEPS;
@@ -20,9 +21,6 @@ use workshop::worker;
 
 /// How many checks run at once: they wait more than they compute.
 const AT_ONCE: usize = 8;
-
-/// How much of what a program says is shown.
-const SHOWN: usize = 4;
 
 /// See what a program of yours owes: the checks of a step and of those before it, in words
 ///
@@ -95,7 +93,7 @@ fn work(args: &Args) -> Result<ExitCode> {
         rootfs,
         limit: Duration::from_secs(args.limit),
     };
-    report(&checks, step, &subject, args.brief)
+    run_all(&checks, step, &subject, args.brief)
 }
 
 /// The program, and what stands before `run`.
@@ -119,7 +117,7 @@ fn make_rootfs(rootfs: &Path) -> Result<PathBuf> {
 }
 
 /// Runs the checks and says what came of each, in their order, as soon as that is known.
-fn report(
+fn run_all(
     checks: &[&'static Check],
     step: usize,
     subject: &Subject,
@@ -138,7 +136,7 @@ fn report(
             });
         }
         drop(outcomes);
-        tell(checks, &results, brief)
+        report::tell(checks, &results, step, subject, brief)
     })
 }
 
@@ -154,91 +152,4 @@ fn outcome(check: &Check, step: usize, subject: &Subject) -> Outcome {
         Ok(()) => Outcome::Holds,
         Err(error) => Outcome::Fails(format!("{error:#}")),
     }
-}
-
-fn tell(checks: &[&Check], results: &[Receiver<Outcome>], brief: bool) -> Result<ExitCode> {
-    let mut out = io::stdout();
-    let (mut hold, mut not_run, mut read) = (0, 0, Vec::new());
-    let mut from = 0;
-    for (check, result) in checks.iter().zip(results) {
-        if check.from != from {
-            from = check.from;
-            writeln!(out, "{}:", check.chapter())?;
-        }
-        let (proves, id) = (check.proves, check.id);
-        let result = result.recv().context("a check came to no end")?;
-        match result {
-            Outcome::Holds => {
-                hold += 1;
-                if !brief {
-                    writeln!(out, "✔ {proves} ({id})")?;
-                }
-            }
-            Outcome::NotRun(why) => {
-                not_run += 1;
-                writeln!(out, "· {proves} ({id})\n    not run: {why}")?;
-            }
-            Outcome::Fails(why) => {
-                writeln!(out, "✘ {proves} ({id})")?;
-                if brief {
-                    writeln!(out, "    {}", in_a_line(&why))?;
-                } else {
-                    writeln!(out, "{}", in_words(&why))?;
-                    writeln!(out, "    read {0}: book/src/{0}.md", check.chapter())?;
-                }
-                if !read.contains(&check.chapter()) {
-                    read.push(check.chapter());
-                }
-            }
-        }
-    }
-    let all = checks.len();
-    let holding = match hold {
-        all_of_them if all_of_them == all => format!("All {all} hold"),
-        some => format!("{some} of {all} hold"),
-    };
-    let not_run = if not_run > 0 { format!(", {not_run} were not run") } else { String::new() };
-    let reading =
-        if read.is_empty() { String::new() } else { format!("; read {}", read.join(", ")) };
-    writeln!(out, "{holding}{not_run}{reading}.")?;
-    Ok(ExitCode::from(u8::from(!read.is_empty() || hold == 0)))
-}
-
-/// Why a check failed: the reason, as far as it is needed, and how to see it.
-fn in_words(why: &str) -> String {
-    let (why, tried) = match why.rfind(&format!("\n{TRIED}")) {
-        Some(at) => (&why[..at], &why[at + 1..]),
-        None => (why, ""),
-    };
-    let lines: Vec<_> = reasons(why).collect();
-    let mut shown: Vec<_> = lines.iter().take(SHOWN).map(|line| cut(line)).collect();
-    if lines.len() > SHOWN {
-        shown.push("…".to_owned());
-    }
-    shown.extend(tried.lines().map(cut));
-    shown.iter().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
-}
-
-/// The lines that say why. (It may say twice how it was started: when it seems to hang, too.)
-fn reasons(why: &str) -> impl Iterator<Item = &str> {
-    why.lines().filter(|line| !line.trim().is_empty() && !line.starts_with(TRIED))
-}
-
-/// The same in a line.
-fn in_a_line(why: &str) -> String {
-    let mut lines = reasons(why);
-    let first = lines.next().unwrap_or_default();
-    match first.strip_suffix(", but:") {
-        Some(first) => cut(first),
-        None if first.ends_with(':') => {
-            cut(&format!("{first} {}", lines.next().unwrap_or_default()))
-        }
-        None => cut(first),
-    }
-}
-
-/// A line of a length that one reads.
-fn cut(line: &str) -> String {
-    let short: String = line.trim_end().chars().take(200).collect();
-    if short.len() < line.trim_end().len() { short + "…" } else { short }
 }
