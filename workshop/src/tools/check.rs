@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use workshop::checks::{self, Check, Subject};
+use workshop::host::Host;
 use workshop::privilege::Privilege;
 use workshop::programs;
 use workshop::steps::STEPS;
@@ -100,6 +101,8 @@ fn work(args: &Args) -> Result<ExitCode> {
     }
     checks.sort_by_key(|check| check.from);
     let argv = argv(args)?;
+    // In a user namespace that we have not made, say: then no check could tell anything.
+    drop(Host::create(privilege, &[]).context("make a place for the checks (without unshare?)")?);
     let dir = tempfile::Builder::new().prefix("check-").tempdir()?;
     let rootfs = dir.path().join("rootfs");
     let rootfs = if step >= 4 { Some(make_rootfs(&rootfs)?) } else { None };
