@@ -66,9 +66,16 @@ fn user() -> User {
     }
     match ask(Command::new("sudo").args(["-n", "true"])) {
         Ok(_) => User::Sudo { password: false },
-        Err(_) if in_path("sudo") => User::Sudo { password: true },
+        Err(_) if in_path("sudo") && listed() => User::Sudo { password: true },
+        Err(_) if in_path("sudo") => User::Unlisted,
         Err(_) => User::Plain,
     }
+}
+
+/// Whether this user is in a group that distributions let use sudo.
+fn listed() -> bool {
+    let groups = ask(Command::new("id").arg("-nG")).unwrap_or_default();
+    groups.split_whitespace().any(|group| ["sudo", "wheel", "admin"].contains(&group))
 }
 
 fn is_root() -> bool {

@@ -58,6 +58,7 @@ const CASES: &[Case] = &[
         m.container = Some("a container (lxc)".into());
         refuse(m);
     }),
+    ("a user whom sudo may not know", |m| m.user = User::Unlisted),
     ("a user without sudo", |m| m.user = User::Plain),
     ("a user without sudo, and no systemd", |m| {
         m.user = User::Plain;
@@ -106,7 +107,10 @@ const CASES: &[Case] = &[
         read_only(m, None);
         m.cgroups.world = World::Hybrid;
     }),
-    ("no busybox", |m| m.busybox = Err("no busybox at hand".into())),
+    ("no busybox", |m| {
+        m.busybox = Err("no busybox at hand".into());
+        m.rootfs.1 = Rootfs::Missing;
+    }),
     ("no rootfs", |m| m.rootfs.1 = Rootfs::Missing),
     ("a broken rootfs", |m| m.rootfs.1 = Rootfs::Broken("it has no /bin/sh".into())),
     ("a mount left in the rootfs", |m| m.rootfs.1 = Rootfs::Mounted("rootfs/proc".into())),
