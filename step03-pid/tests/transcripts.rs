@@ -26,7 +26,7 @@ workshop::transcripts! {
         "$ step03-pid run sh -c 'kill -TERM $$; echo still here'; echo $?",
     ],
     "passes-on": [
-        "$ step03-pid run sh -c 'trap \"echo goodbye; exit 7\" TERM; while :; do sleep 0.1; done' & sleep 1; kill -TERM $!; wait $!; echo $?",
+        "$ step03-pid run sh -c 'trap \"echo goodbye; exit 7\" TERM; while :; do sleep 0.1; done' & sleep 2; kill -TERM $!; wait $! || echo $?",
     ],
     "ends-with-its-command": [
         "$ step02-uts run sh -c 'setsid sleep 4 & echo started'; sleep 1; ps -e -o args= | grep -c '^sleep 4'",
