@@ -11,6 +11,7 @@ pub mod privilege;
 pub mod programs;
 pub mod steps;
 pub mod storm;
+pub mod terminal;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod vm;
