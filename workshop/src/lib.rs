@@ -14,6 +14,8 @@ pub mod storm;
 pub mod terminal;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "testing")]
+pub mod transcripts;
 pub mod vm;
 pub mod ways_out;
 pub mod worker;
