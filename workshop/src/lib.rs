@@ -19,3 +19,4 @@ pub mod transcripts;
 pub mod vm;
 pub mod ways_out;
 pub mod worker;
+pub mod workspace;
