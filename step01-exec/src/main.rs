@@ -5,7 +5,7 @@
 
 #![forbid(unsafe_code)]
 #[cfg(not(target_os = "linux"))]
-compile_error!("containers are made of Linux system calls; `vagrant up` brings one (Vagrantfile)");
+compile_error!("containers are made by Linux, and `vagrant up` brings one (see Vagrantfile)");
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind, Write};

@@ -5,7 +5,7 @@
 
 #![forbid(unsafe_code)]
 #[cfg(not(target_os = "linux"))]
-compile_error!("containers are made of Linux system calls; `vagrant up` brings one (Vagrantfile)");
+compile_error!("containers are made by Linux, and `vagrant up` brings one (see Vagrantfile)");
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind, Write};
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
             return ExitCode::from(if usage.use_stderr() { 125 } else { 0 });
         }
     };
-    result.unwrap_or_else(|error| match error.downcast_ref() {
+    result.unwrap_or_else(|error| match error.downcast_ref::<Errno>() {
         Some(Errno::EPERM) => fail(125, &format!("{error:#}: try sudo, unshare -Ur or vagrant up")),
         _ => fail(125, &format!("{error:#}")),
     })

@@ -22,8 +22,8 @@ workshop::transcripts! {
     ],
     "way-back": ["$ step02-uts run --hostname rust nsenter --target 1 --uts hostname"],
     "errors": [
-        "$ step02-uts run --hostname \"$(printf %065d 0)\" true; echo $?",
-        "$ step02-uts run --hostnam rust true; echo $?",
+        "$ step02-uts run --hostname \"$(printf %065d 0)\" true || echo $?",
+        "$ step02-uts run --hostnam rust true || echo $?",
     ],
     "without-privilege": ["$ setpriv --bounding-set=-all --inh-caps=-all --reuid=65534 step02-uts run true; echo $?"],
 }

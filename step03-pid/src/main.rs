@@ -6,7 +6,7 @@
 
 #![forbid(unsafe_code)]
 #[cfg(not(target_os = "linux"))]
-compile_error!("containers are made of Linux system calls; `vagrant up` brings one (Vagrantfile)");
+compile_error!("containers are made by Linux, and `vagrant up` brings one (see Vagrantfile)");
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -22,6 +22,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SIGCONT, SIGHUP, SIGKILL, SIGTSTP, SIGTTIN, SIGTTOU, SigSet, Signal, kill};
 use nix::sys::signalfd::SignalFd;
+use nix::sys::wait::WaitStatus::{Exited, Signaled, StillAlive};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Pid, close, pipe, sethostname};
 
@@ -56,7 +57,7 @@ fn main() -> ExitCode {
             return ExitCode::from(if usage.use_stderr() { 125 } else { 0 });
         }
     };
-    result.unwrap_or_else(|error| match error.downcast_ref() {
+    result.unwrap_or_else(|error| match error.downcast_ref::<Errno>() {
         Some(Errno::EPERM) => fail(125, &format!("{error:#}: try sudo, unshare -Ur or vagrant up")),
         _ => fail(125, &format!("{error:#}")),
     })
@@ -71,17 +72,18 @@ fn run(container: &Container) -> Result<ExitCode> {
         sethostname(name).with_context(|| format!("sethostname {name:?} (at most 64 bytes)"))?;
     }
     close_inherited()?;
+    // With SIGCHLD ignored no child would leave an exit code (`man 2 wait`).
     let status = fs::read_to_string("/proc/self/status").context("read /proc/self/status")?;
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:\t")).unwrap_or("0");
     anyhow::ensure!(u64::from_str_radix(ignored, 16)? >> 16 & 1 == 0, "our caller ignores SIGCHLD");
     // From here on signals wait, until PID 1 can hear them and closes the pipe (3 and 4).
     signals().thread_block().context("block signals")?;
-    let (ready, told) = pipe().context("pipe")?;
-    let mut child = Command::new("/proc/self/exe");
-    child.arg("child").args(env::args_os().skip(2));
-    let mut child = child.spawn().context("start /proc/self/exe")?;
-    drop(told);
-    let ready = File::from(ready).read_to_end(&mut Vec::new()).context("wait for PID 1");
+    let (reader, writer) = pipe().context("pipe")?;
+    let mut init = Command::new("/proc/self/exe");
+    init.arg("child").args(env::args_os().skip(2));
+    let mut child = init.spawn().context("start /proc/self/exe")?;
+    drop(writer);
+    let ready = File::from(reader).read_to_end(&mut Vec::new()).context("wait for PID 1");
     let ended = ready.and_then(|_| supervise(&mut child));
     // If it is we who failed, nothing in the namespace may go on.
     ended.inspect_err(|_| drop(child.kill().and(child.wait())))
@@ -93,28 +95,27 @@ fn run(container: &Container) -> Result<ExitCode> {
 fn child(container: &Container) -> Result<ExitCode> {
     // Whatever kills `run`, the kernel kills us then, and all in the namespace with us.
     set_pdeathsig(SIGKILL).context("prctl PR_SET_PDEATHSIG")?;
-    let mut told = File::create("/proc/self/fd/4").context("open the pipe of `run`")?;
+    let mut writer = File::create("/proc/self/fd/4").context("open the pipe of `run`")?;
     close(3).and(close(4)).context("close the pipe of `run`")?;
     let command = &container.command;
     let words = command.join(OsStr::new(" "));
     say(&format!("Running [{}] as pid: {}", words.to_string_lossy(), std::process::id()));
     // EPIPE if `run` died before we asked to die with it: then nothing may start.
-    told.write_all(b".").context("tell `run`")?;
+    writer.write_all(b".").context("tell `run`")?;
     // Nothing that we block may reach the command.
     signals().thread_unblock().context("unblock signals")?;
     let started = Command::new(&command[0]).args(&command[1..]).spawn();
     signals().thread_block().context("block signals")?;
-    drop(told);
+    drop(writer);
     match started {
-        Ok(mut command) => supervise(&mut command),
+        Ok(mut child) => supervise(&mut child),
         Err(error) => Ok(not_started(&command[0], &error)),
     }
 }
 // ANCHOR_END: child
 
 // ANCHOR: close_inherited
-/// Closes all above stderr: what the caller left open would be open inside, and a directory of the
-/// host's is a way out (CVE-2024-21626).
+/// Closes all above stderr: a directory of the host's, left open, is a way out (CVE-2024-21626).
 fn close_inherited() -> Result<()> {
     let fds = fs::read_dir("/proc/self/fd").context("read /proc/self/fd")?;
     let fds = fds.map(|fd| Ok(fd?.file_name().to_string_lossy().parse()?));
@@ -137,20 +138,19 @@ fn signals() -> SigSet {
 fn supervise(child: &mut Child) -> Result<ExitCode> {
     let pid = Pid::from_raw(child.id() as i32);
     let signals = SignalFd::new(&signals()).context("signalfd")?;
-    let ended = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
-    loop {
-        // Only look (WNOWAIT): std waits for our child, as nix fails (EINVAL) on real-time signals.
-        let dead = waitid(Id::All, ended | WaitPidFlag::WNOWAIT).map(|status| status.pid());
+    let code = loop {
+        // First std: nix says EINVAL of whoever died of a real-time signal.
         if let Some(status) = child.try_wait().context("wait")? {
-            let code = status.code().or(status.signal().map(|signal| 128 + signal));
-            return Ok(ExitCode::from(code.unwrap_or(125) as u8));
+            break status.code().or(status.signal().map(|signal| 128 + signal));
         }
-        match dead {
-            Ok(None) => pass_on(&signals, pid)?,
-            Ok(Some(orphan)) => drop(waitid(Id::Pid(orphan), ended)),
-            Err(_) => drop(waitid(Id::All, ended)),
+        match waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG) {
+            Ok(StillAlive) => pass_on(&signals, pid)?,
+            Ok(Exited(dead, code)) if dead == pid => break Some(code),
+            Ok(Signaled(dead, signal, _)) if dead == pid => break Some(128 + signal as i32),
+            _ => {} // an orphan
         }
-    }
+    };
+    Ok(ExitCode::from(code.unwrap_or(125) as u8))
 }
 // ANCHOR_END: supervise
 
@@ -169,6 +169,7 @@ fn pass_on(signals: &SignalFd, pid: Pid) -> Result<()> {
 // ANCHOR: not_started
 /// Says why the command did not start: 127 not found, 126 anything else (`man 1p sh`).
 fn not_started(program: &OsStr, error: &io::Error) -> ExitCode {
+    // A name is looked for in the directories of PATH, a path in "", which is here.
     let path = env::var_os("PATH").filter(|_| !program.as_bytes().contains(&b'/'));
     let mut dirs = env::split_paths(path.as_deref().unwrap_or_default());
     let missing = error.kind() == ErrorKind::NotFound;

@@ -12,7 +12,7 @@ workshop::transcripts! {
         "# grep '/proc/sys ' /proc/mounts",
         "# exit",
     ],
-    "environment": ["$ SECRET=42 step04-mount run env"],
+    "environment": ["$ step04-mount run env"],
     // By hand, as in the talk: a root by chroot(2).
     "chroot": [
         "$ unshare --mount --pid --fork chroot $ROOTFS /bin/sh",

@@ -2,7 +2,7 @@
 //! use. Version 1 has a tree of them for each controller (pids, memory, cpu), version 2 one for all;
 //! a hybrid machine has both, and its limits in version 1. To join is to write oneself into a file.
 
-use std::fs::{self, DirEntry, File};
+use std::fs::{self, File};
 use std::io::ErrorKind::{NotFound, ResourceBusy, WouldBlock};
 use std::{env, ffi::OsString, io, mem, path::Path, path::PathBuf, thread, time::Duration};
 
@@ -53,20 +53,15 @@ impl Cgroup {
         let mounts = fs::read("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
         let cgroups = fs::read_to_string("/proc/self/cgroup").context("read /proc/self/cgroup")?;
         let own = |tree: &str| own(tree, &String::from_utf8_lossy(&mounts), &cgroups);
-        // First those of killed runs go: nobody has them locked.
-        for own in ["pids", "memory", "cpu", "cgroup2"].iter().filter_map(|tree| own(tree)) {
-            let cgroups = own.ancestors().take_while(|dir| dir.join("cgroup.procs").exists());
-            let ours = |dir: &DirEntry| dir.file_name().to_string_lossy().starts_with("step05-");
-            let ours = cgroups.flat_map(entries).filter(ours).map(|dir| dir.path());
-            ours.for_each(|dir| drop(lock(&dir).and_then(|()| remove(&dir))));
-        }
+        let trees = ["pids", "memory", "cpu", "cgroup2"];
+        trees.iter().filter_map(|tree| own(tree)).for_each(|own| sweep(&own));
         let mut cgroup = Cgroup(Vec::new());
         let v2 = own("pids").is_none();
         let swap = fs::read_to_string("/proc/swaps").is_ok_and(|list| list.lines().count() > 1);
         for (controller, name, value) in limits.files(v2) {
-            let own = own(if v2 { "cgroup2" } else { controller });
-            let own = own.with_context(|| format!("no cgroups for {controller} are mounted"))?;
-            let file = cgroup.below(if v2 { parent(&own, limits)? } else { own })?.join(name);
+            let dir = own(if v2 { "cgroup2" } else { controller });
+            let dir = dir.with_context(|| format!("no cgroups for {controller} are mounted"))?;
+            let file = cgroup.below(if v2 { parent(&dir, limits)? } else { dir })?.join(name);
             // A kernel that does not count swap has no file for it.
             if file.exists() || swap || !name.contains("sw") {
                 fs::write(&file, &value).with_context(|| format!("write {value} to {file:?}"))?;
@@ -124,7 +119,7 @@ fn own(tree: &str, mounts: &str, cgroups: &str) -> Option<PathBuf> {
     let mut mounts = mounts.lines().filter(|line| line.contains(" - cgroup"));
     let mount = mounts.find(|line| line.split([' ', ',']).any(|word| word == tree))?;
     let (root, point) = (mount.split(' ').nth(3)?, mount.split(' ').nth(4)?);
-    let controller = tree.trim_start_matches("cgroup2");
+    let controller = tree.trim_start_matches("cgroup2"); // its line has none: 0::/…
     let cgroup = cgroups.lines().find(|line| line.split([':', ',']).any(|word| word == controller));
     let path = Path::new(cgroup?.splitn(3, ':').nth(2)?).strip_prefix(root);
     Some(Path::new(point).join(path.unwrap_or(Path::new(""))))
@@ -150,6 +145,16 @@ fn parent(own: &Path, limits: &Limits) -> Result<PathBuf> {
 }
 // ANCHOR_END: parent
 
+// ANCHOR: sweep
+/// Removes the cgroups of killed runs, here and above: nobody has them locked.
+fn sweep(own: &Path) {
+    let cgroups = own.ancestors().take_while(|dir| dir.join("cgroup.procs").exists());
+    let entries = cgroups.flat_map(fs::read_dir).flatten().flatten();
+    let ours = entries.filter(|dir| dir.file_name().to_string_lossy().starts_with("step05-"));
+    ours.for_each(|dir| drop(lock(&dir.path()).and_then(|()| remove(&dir.path()))));
+}
+// ANCHOR_END: sweep
+
 // ANCHOR: remove
 /// Removes a cgroup, patiently: its last process may still be on its way out.
 fn remove(dir: &Path) -> io::Result<()> {
@@ -158,16 +163,12 @@ fn remove(dir: &Path) -> io::Result<()> {
             Err(error) if error.kind() == ResourceBusy => {}
             result => return result,
         }
-        entries(dir).for_each(|dir| drop(remove(&dir.path())));
+        fs::read_dir(dir)?.flatten().for_each(|dir| drop(remove(&dir.path())));
         thread::sleep(Duration::from_millis(1 << delay));
     }
     fs::remove_dir(dir)
 }
 // ANCHOR_END: remove
-
-fn entries(dir: &Path) -> impl Iterator<Item = DirEntry> {
-    fs::read_dir(dir).into_iter().flatten().flatten()
-}
 
 // ANCHOR: lock
 /// Locks a cgroup of ours, if no other run has, until the kernel lets go of it, however we end.

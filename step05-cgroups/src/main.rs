@@ -4,7 +4,7 @@
 
 #![forbid(unsafe_code)]
 #[cfg(not(target_os = "linux"))]
-compile_error!("containers are made of Linux system calls; `vagrant up` brings one (Vagrantfile)");
+compile_error!("containers are made by Linux, and `vagrant up` brings one (see Vagrantfile)");
 
 mod cgroup;
 
@@ -25,6 +25,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SIGCONT, SIGHUP, SIGKILL, SIGTSTP, SIGTTIN, SIGTTOU, SigSet, Signal, kill};
 use nix::sys::signalfd::SignalFd;
+use nix::sys::wait::WaitStatus::{Exited, Signaled, StillAlive};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Pid, chdir, close, pipe, pivot_root, sethostname};
 
@@ -66,7 +67,7 @@ fn main() -> ExitCode {
             return ExitCode::from(if usage.use_stderr() { 125 } else { 0 });
         }
     };
-    result.unwrap_or_else(|error| match error.downcast_ref() {
+    result.unwrap_or_else(|error| match error.downcast_ref::<Errno>() {
         Some(Errno::EPERM | Errno::EACCES) => fail(125, &format!("{error:#}: {HINT}")),
         _ => fail(125, &format!("{error:#}")),
     })
@@ -80,21 +81,22 @@ fn run(container: &Container) -> Result<ExitCode> {
         sethostname(name).with_context(|| format!("sethostname {name:?} (at most 64 bytes)"))?;
     }
     close_inherited()?;
+    // With SIGCHLD ignored no child would leave an exit code (`man 2 wait`).
     let status = fs::read_to_string("/proc/self/status").context("read /proc/self/status")?;
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:\t")).unwrap_or("0");
     anyhow::ensure!(u64::from_str_radix(ignored, 16)? >> 16 & 1 == 0, "our caller ignores SIGCHLD");
     // From here on signals wait, until PID 1 can hear them and closes the pipe (3 and 4).
     signals().thread_block().context("block signals")?;
-    let (ready, told) = pipe().context("pipe")?;
+    let (reader, writer) = pipe().context("pipe")?;
     let cgroup = Cgroup::create(&container.limits)?;
-    let mut child = Command::new("/proc/self/exe");
-    child.arg("child").args(env::args_os().skip(2));
-    child.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-    child.env("HOME", "/root").envs(env::var_os("TERM").map(|term| ("TERM", term)));
-    child.env("ROOTFS", &container.rootfs).env("CGROUP", cgroup.0.join(OsStr::new("\n")));
-    let mut child = child.spawn().context("start /proc/self/exe")?;
-    drop(told);
-    let ready = File::from(ready).read_to_end(&mut Vec::new()).context("wait for PID 1");
+    let mut init = Command::new("/proc/self/exe");
+    init.arg("child").args(env::args_os().skip(2));
+    init.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    init.env("HOME", "/root").envs(env::var_os("TERM").map(|term| ("TERM", term)));
+    init.env("ROOTFS", &container.rootfs).env("CGROUP", cgroup.0.join(OsStr::new("\n")));
+    let mut child = init.spawn().context("start /proc/self/exe")?;
+    drop(writer);
+    let ready = File::from(reader).read_to_end(&mut Vec::new()).context("wait for PID 1");
     let ended = ready.and_then(|_| supervise(&mut child));
     // If it is we who failed, nothing in the namespace may go on.
     ended.inspect_err(|_| drop(child.kill().and(child.wait())))
@@ -104,7 +106,7 @@ fn run(container: &Container) -> Result<ExitCode> {
 fn child(container: &Container) -> Result<ExitCode> {
     // Whatever kills `run`, the kernel kills us then, and all in the namespace with us.
     set_pdeathsig(SIGKILL).context("prctl PR_SET_PDEATHSIG")?;
-    let mut told = File::create("/proc/self/fd/4").context("open the pipe of `run`")?;
+    let mut writer = File::create("/proc/self/fd/4").context("open the pipe of `run`")?;
     close(3).and(close(4)).context("close the pipe of `run`")?;
     cgroup::join()?;
     change_root(&container.rootfs)?;
@@ -112,15 +114,15 @@ fn child(container: &Container) -> Result<ExitCode> {
     let words = command.join(OsStr::new(" "));
     say(&format!("Running [{}] as pid: {}", words.to_string_lossy(), std::process::id()));
     // EPIPE if `run` died before we asked to die with it: then nothing may start.
-    told.write_all(b".").context("tell `run`")?;
+    writer.write_all(b".").context("tell `run`")?;
     // Nothing that we block may reach the command.
     signals().thread_unblock().context("unblock signals")?;
     let mut program = Command::new(&command[0]);
     let started = program.args(&command[1..]).env_remove("ROOTFS").env_remove("CGROUP").spawn();
     signals().thread_block().context("block signals")?;
-    drop(told);
+    drop(writer);
     match started {
-        Ok(mut command) => supervise(&mut command),
+        Ok(mut child) => supervise(&mut child),
         Err(error) => Ok(not_started(&command[0], &error)),
     }
 }
@@ -181,8 +183,7 @@ fn mount_on(target: &str, source: &str, fstype: &str, flags: MsFlags, options: &
         .with_context(|| format!("mount on {target}: {source:?} {flags:?}"))
 }
 
-/// Closes all above stderr: what the caller left open would be open inside, and a directory of the
-/// host's is a way out (CVE-2024-21626).
+/// Closes all above stderr: a directory of the host's, left open, is a way out (CVE-2024-21626).
 fn close_inherited() -> Result<()> {
     let fds = fs::read_dir("/proc/self/fd").context("read /proc/self/fd")?;
     let fds = fds.map(|fd| Ok(fd?.file_name().to_string_lossy().parse()?));
@@ -201,20 +202,19 @@ fn signals() -> SigSet {
 fn supervise(child: &mut Child) -> Result<ExitCode> {
     let pid = Pid::from_raw(child.id() as i32);
     let signals = SignalFd::new(&signals()).context("signalfd")?;
-    let ended = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
-    loop {
-        // Only look (WNOWAIT): std waits for our child, as nix fails (EINVAL) on real-time signals.
-        let dead = waitid(Id::All, ended | WaitPidFlag::WNOWAIT).map(|status| status.pid());
+    let code = loop {
+        // First std: nix says EINVAL of whoever died of a real-time signal.
         if let Some(status) = child.try_wait().context("wait")? {
-            let code = status.code().or(status.signal().map(|signal| 128 + signal));
-            return Ok(ExitCode::from(code.unwrap_or(125) as u8));
+            break status.code().or(status.signal().map(|signal| 128 + signal));
         }
-        match dead {
-            Ok(None) => pass_on(&signals, pid)?,
-            Ok(Some(orphan)) => drop(waitid(Id::Pid(orphan), ended)),
-            Err(_) => drop(waitid(Id::All, ended)),
+        match waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG) {
+            Ok(StillAlive) => pass_on(&signals, pid)?,
+            Ok(Exited(dead, code)) if dead == pid => break Some(code),
+            Ok(Signaled(dead, signal, _)) if dead == pid => break Some(128 + signal as i32),
+            _ => {} // an orphan
         }
-    }
+    };
+    Ok(ExitCode::from(code.unwrap_or(125) as u8))
 }
 
 /// Waits for a signal and passes it on if a process sent it (`man 2 sigaction`, si_code <= 0). What
@@ -229,6 +229,7 @@ fn pass_on(signals: &SignalFd, pid: Pid) -> Result<()> {
 
 /// Says why the command did not start: 127 not found, 126 anything else (`man 1p sh`).
 fn not_started(program: &OsStr, error: &io::Error) -> ExitCode {
+    // A name is looked for in the directories of PATH, a path in "", which is here.
     let path = env::var_os("PATH").filter(|_| !program.as_bytes().contains(&b'/'));
     let mut dirs = env::split_paths(path.as_deref().unwrap_or_default());
     let missing = error.kind() == ErrorKind::NotFound;

@@ -174,6 +174,10 @@ impl Host {
         // Cargo sets it (.cargo/config.toml), and no check is to touch what is played with.
         host.env_remove("ROOTFS");
         host.env("TMPDIR", &self.place);
+        // Where a user's shell does not look: chroot, pivot_root.
+        let mut path = env::var_os("PATH").unwrap_or_default();
+        path.push(":/usr/sbin:/sbin");
+        host.env("PATH", path);
         host.env("CGROUPS", sandbox.procs().join(" "));
         host.env(CGROUPS, env::join_paths(sandbox.dirs())?).envs(self.envs.iter().cloned());
         Ok(host)

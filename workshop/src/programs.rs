@@ -4,14 +4,14 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::LazyLock;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::host::{is_gone, sweep};
 use crate::vm;
-use crate::workspace::cargo;
+use crate::workspace::{cargo, workspace};
 
 /// Where the workspace's programs are. The first to ask has them built; in the VM they are.
 static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -38,16 +38,21 @@ static ROOTFS: LazyLock<PathBuf> = LazyLock::new(|| {
 });
 
 /// Makes a root filesystem for tests or checks, with our own program `workshop`: of the busybox at
-/// hand, and never the one that is played with.
+/// hand, or else of the one in the root filesystem that is played with, and never that itself.
 pub fn make_rootfs(workshop: &Path, rootfs: &Path) -> Result<PathBuf> {
-    let mut workshop = Command::new(workshop);
-    workshop.args(["rootfs", "--from", "busybox", "--output"]).arg(rootfs);
-    let made = workshop.stdout(Stdio::null()).status();
-    ensure!(
-        made.is_ok_and(|status| status.success()),
-        "no root filesystem: install busybox-static"
-    );
-    fs::canonicalize(rootfs).context("the root filesystem")
+    let played_with = env::var_os("ROOTFS").map(PathBuf::from);
+    let played_with = played_with.unwrap_or_else(|| workspace().join("rootfs"));
+    let mut why = String::new();
+    for busybox in [PathBuf::from("busybox"), played_with.join("bin/busybox")] {
+        let mut workshop = Command::new(workshop);
+        workshop.args(["rootfs", "--from"]).arg(busybox).arg("--output").arg(rootfs);
+        let made = workshop.output().context("start the program that makes it")?;
+        if made.status.success() {
+            return fs::canonicalize(rootfs).context("the root filesystem");
+        }
+        why += &String::from_utf8_lossy(&made.stderr);
+    }
+    bail!("no root filesystem (install busybox-static):\n{}", why.trim_end())
 }
 
 /// Has a step built, by name, and returns its program, which is beside ours.

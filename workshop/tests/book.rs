@@ -174,7 +174,7 @@ const FAULTS: &[(&str, &str, &str, &str)] = &[
     ("no-reason", PAGE, "it takes\n       too long", ""),
     ("inside-of-nothing", "README.md", "```sh", "```sh,inside"),
     ("a-prompt", PAGE, "cargo run", "$ cargo run"),
-    ("only-a-comment", "README.md", "true", "# true"),
+    ("a-comment", "README.md", "true", "# it's\ntrue"),
     ("half-a-command", "README.md", "true", "sh -c '"),
     ("both-versions", "README.md", "```sh", "```sh,v1,v2"),
     ("readme-fence", "README.md", "```sh", "```bash"),

@@ -218,7 +218,11 @@ fn without_root() -> Result<()> {
     fs::copy(program("workshop"), &workshop)?;
     for (name, wanted, word) in [
         ("pid-1", 0, "All 1 hold."),
-        ("without-privilege", 1, "    not run: it needs root\n0 of 1 hold, 1 were not run."),
+        (
+            "without-privilege",
+            1,
+            "    not run: it needs root\n0 of 1 hold, 1 not run.\nWith root: sudo ",
+        ),
     ] {
         let mut user = Command::new("setpriv");
         user.args(["--reuid", "4711", "--regid", "4711", "--clear-groups"]).arg(&workshop);

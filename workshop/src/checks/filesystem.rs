@@ -11,6 +11,10 @@ use super::{Check, Fails};
 use crate::container::{Runner, end};
 use crate::host::State;
 
+/// A root by chroot(2), with the host's `/proc` in it.
+const BY_CHROOT: &str = r#"shift; exec unshare --mount sh -c '
+    mount --rbind /proc "$ROOTFS/proc" && exec chroot "$ROOTFS" "$@"' sh "$@""#;
+
 pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "own-root",
@@ -59,6 +63,14 @@ pub(super) const CHECKS: &[Check] = &[
         free: &[],
         fails: Fails::Step(3),
         look: lets_go_of_the_host,
+    },
+    Check {
+        id: "root-cannot-leave",
+        proves: "Root inside cannot leave its `/`, not by `chroot` and `..` either.",
+        from: 4,
+        free: &[],
+        fails: Fails::Saboteur(BY_CHROOT),
+        look: root_cannot_leave,
     },
     Check {
         id: "no-symlink-leads-out",
@@ -140,6 +152,19 @@ fn lets_go_of_the_host(runner: &Runner) -> Result<()> {
     let left = inside.lines().find(|line| line.contains("of-the-host"));
     let on = left.and_then(|line| line.split(' ').nth(4));
     on.map_or(Ok(()), |on| bail!("a mount of the host's is inside, on {on}"))
+}
+
+fn root_cannot_leave(runner: &Runner) -> Result<()> {
+    let host = format!("{}-not", runner.put("both", b"", 0o644)?);
+    fs::write(&host, "")?;
+    // A root below ours is all that `..` stops at then, and 5 is above it.
+    let up = "/..".repeat(32);
+    let script = format!(
+        "mkdir -p /mnt && mount --rbind / /mnt && chroot /mnt chroot /proc/self/fd/5{up} ls {host} 5</"
+    );
+    let said = runner.sh(&script)?.text();
+    ensure!(!said.contains(&host), "`chroot` and `..` lead to a file of the host's");
+    Ok(())
 }
 
 fn no_symlink_leads_out(runner: &Runner) -> Result<()> {

@@ -3,7 +3,7 @@
 
 use std::env;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -12,7 +12,7 @@ use workshop::workspace::{target, workspace};
 
 /// The version that we know.
 const VERSION: &str = "mdbook v0.5.4";
-const HOW: &str = "`workshop/mdbook.sh ~/.local/mdbook` brings it, in ~/.local/mdbook/bin (with Python); or \
+const HOW: &str = "`workshop/mdbook.sh ~/.local/mdbook` brings it (with Debian's python3-venv); or \
                    `cargo install mdbook --version 0.5.4 --locked` builds it (with a new Rust)";
 
 /// Check the book and build it, in target/book
@@ -29,8 +29,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let out = env::current_dir()?.join(target()).join("book");
     let lint = lint::lint(root)?;
     show(&lint.findings);
-    mdbook_is_there()?;
-    let mut findings = built(root, &out)?;
+    let mdbook = mdbook()?;
+    let mut findings = built(&mdbook, root, &out)?;
     let (dead, [inside, elsewhere]) = links::check(root, &out)?;
     findings.extend(dead);
     show(&findings);
@@ -39,7 +39,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     println!("book: {}, {inside} links inside, {elsewhere} to elsewhere", counts.join(", "));
     println!("book: built in {}", out.display());
     if args.serve {
-        let mut mdbook = Command::new("mdbook");
+        let mut mdbook = Command::new(mdbook);
         mdbook.args(["serve", "--open", "--dest-dir"]).arg(&out).arg(root.join("book"));
         return Err(mdbook.exec()).context("start mdbook");
     }
@@ -52,18 +52,27 @@ fn show(findings: &[Finding]) {
     findings.iter().for_each(|finding| eprintln!("{finding}"));
 }
 
-fn mdbook_is_there() -> Result<()> {
-    let Ok(version) = Command::new("mdbook").arg("--version").output() else {
-        bail!("no mdBook is installed: {HOW}");
-    };
-    let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
-    ensure!(version == VERSION, "this is {version:?}, and the book takes {VERSION}: {HOW}");
-    Ok(())
+/// mdBook of the version that we know: in `PATH`, or where `mdbook.sh` brings it.
+fn mdbook() -> Result<PathBuf> {
+    let home = env::var_os("HOME").map(|home| Path::new(&home).join(".local/mdbook/bin/mdbook"));
+    let mut found = None;
+    for program in [Some("mdbook".into()), home].into_iter().flatten() {
+        let Ok(version) = Command::new(&program).arg("--version").output() else { continue };
+        let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
+        if version == VERSION {
+            return Ok(program);
+        }
+        found = found.or(Some(version));
+    }
+    match found {
+        Some(version) => bail!("this is {version:?}, and the book takes {VERSION}: {HOW}"),
+        None => bail!("no mdBook is installed: {HOW}"),
+    }
 }
 
 /// Builds it. What mdBook complains of is a finding, for it ends with 0 all the same.
-fn built(root: &Path, out: &Path) -> Result<Vec<Finding>> {
-    let mut mdbook = Command::new("mdbook");
+fn built(mdbook: &Path, root: &Path, out: &Path) -> Result<Vec<Finding>> {
+    let mut mdbook = Command::new(mdbook);
     mdbook.args(["build", "--dest-dir"]).arg(out).arg(root.join("book"));
     let output = mdbook.env("MDBOOK_LOG", "warn").env("NO_COLOR", "1").output();
     let output = output.context("start mdbook")?;

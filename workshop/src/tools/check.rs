@@ -4,7 +4,9 @@ mod report;
 
 use std::env;
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::num::NonZero;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Mutex;
@@ -14,6 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use workshop::checks::{self, Check, Subject};
+use workshop::host::Host;
 use workshop::privilege::Privilege;
 use workshop::programs;
 use workshop::steps::STEPS;
@@ -68,7 +71,23 @@ enum Outcome {
 
 /// Checks, and says what holds.
 pub fn run(args: &Args) -> Result<ExitCode> {
+    if args.step == 5 && Privilege::ours() != Privilege::Root {
+        by_sudo(args)?;
+    }
     worker::work(|| work(args))
+}
+
+/// What step 5 owes only root can see. As `cargo run` does: what cargo builds is the user's, and
+/// what runs is root's. Returns if there is no sudo.
+fn by_sudo(args: &Args) -> Result<()> {
+    let mut sudo = Command::new("sudo");
+    sudo.arg(env::current_exe().context("our own path")?).args(env::args_os().skip(1));
+    if args.bin.is_none() && args.command.is_empty() {
+        sudo.arg("--bin").args(argv(args)?);
+    }
+    let error = sudo.exec();
+    ensure!(error.kind() == ErrorKind::NotFound, "start sudo: {error}");
+    Ok(())
 }
 
 fn work(args: &Args) -> Result<ExitCode> {
@@ -82,6 +101,8 @@ fn work(args: &Args) -> Result<ExitCode> {
     }
     checks.sort_by_key(|check| check.from);
     let argv = argv(args)?;
+    // In a user namespace that we have not made, say: then no check could tell anything.
+    drop(Host::create(privilege, &[]).context("make a place for the checks (without unshare?)")?);
     let dir = tempfile::Builder::new().prefix("check-").tempdir()?;
     let rootfs = dir.path().join("rootfs");
     let rootfs = if step >= 4 { Some(make_rootfs(&rootfs)?) } else { None };
@@ -108,7 +129,8 @@ fn argv(args: &Args) -> Result<Vec<OsString>> {
     };
     ensure!(bin.is_file(), "--bin {}: there is no such file", bin.display());
     // Without a slash it would be looked for in $PATH.
-    Ok(vec![if bin.is_relative() { Path::new(".").join(bin) } else { bin.clone() }.into()])
+    let named = bin.components().count() == 1;
+    Ok(vec![if named { Path::new(".").join(bin) } else { bin.clone() }.into()])
 }
 
 /// Makes a root filesystem for this run alone: who knows what the program does to it.

@@ -183,8 +183,8 @@ pub static FAULTS: &[Fault] = &[
     // Both wait.
     fault(3..=5, Run, &["signalfd4"], "to hear of signals", EMFILE, Ends("signalfd")),
     fault(3..=5, Child, &["signalfd4"], "to hear of signals", EMFILE, Ends("signalfd")),
-    fault(3..=5, Run, &["waitid WNOWAIT"], "who has ended", EINVAL, Ignored("nix says so of a death by real-time signal")).with(SLEEP),
-    fault(3..=5, Child, &["waitid WNOWAIT"], "who has ended", EINVAL, Ignored("nix says so of a death by real-time signal")).with(SLEEP),
+    fault(3..=5, Run, &["waitid P_ALL"], "who has ended", EINVAL, Ignored("nix says so of a death by real-time signal")).with(SLEEP),
+    fault(3..=5, Child, &["waitid P_ALL"], "who has ended", EINVAL, Ignored("nix says so of a death by real-time signal")).with(SLEEP),
     fault(3..=5, Run, &["wait4"], "has our child", ECHILD, Ends("wait")).with(SLEEP),
     fault(3..=5, Child, &["wait4"], "has our child", ECHILD, Ends("wait")).with(SLEEP),
     fault(3..=5, Run, &["read signalfd"], "signals", EIO, Ends("read signalfd")).with(SLEEP),

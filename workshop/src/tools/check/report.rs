@@ -1,5 +1,7 @@
 //! What came of the checks, in words.
 
+use std::env;
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -8,6 +10,7 @@ use std::sync::mpsc::Receiver;
 use anyhow::{Context, Result};
 use workshop::checks::{Check, Subject, TRIED};
 use workshop::container::typed;
+use workshop::privilege::Privilege;
 
 use super::Outcome;
 
@@ -63,10 +66,14 @@ pub(super) fn tell(
         all_of_them if all_of_them == all => format!("All {all} hold"),
         some => format!("{some} of {all} hold"),
     };
-    let not_run = if not_run > 0 { format!(", {not_run} were not run") } else { String::new() };
+    let not_run = if not_run > 0 { format!(", {not_run} not run") } else { String::new() };
     let reading =
         if read.is_empty() { String::new() } else { format!("; read {}", read.join(", ")) };
     writeln!(out, "{holding}{not_run}{reading}.")?;
+    if !not_run.is_empty() && subject.privilege != Privilege::Root {
+        let us = env::current_exe().context("our own path")?;
+        writeln!(out, "With root: sudo {}", again(&us, step, subject, &subject.argv))?;
+    }
     if let (0, Some(why)) = (hold, first) {
         if let Some(path) = only_outside(subject, &why) {
             writeln!(out, "{}", another_path(step, subject, &path))?;
@@ -133,11 +140,17 @@ fn only_outside(subject: &Subject, why: &str) -> Option<String> {
 
 /// How to run the checks on a program that looks for the command before it enters the root.
 fn another_path(step: usize, subject: &Subject, path: &str) -> String {
+    let argv = ["env", "PATH=/bin:/usr/bin"].map(OsString::from);
+    let argv: Vec<_> = argv.into_iter().chain(subject.argv.iter().cloned()).collect();
     format!(
         "Not one: {path} is on this machine, and not in the root filesystem. It looks for the \
-         command in the PATH outside; this gives it one that fits both:\n    \
-         cargo workshop check {step}{} -- env PATH=/bin:/usr/bin {}",
-        if subject.run { "" } else { " --no-run" },
-        typed(&subject.argv)
+         command in the PATH outside; this gives it one that fits both:\n    {}",
+        again(Path::new("cargo workshop"), step, subject, &argv)
     )
+}
+
+/// The command that checks the same by other means.
+fn again(tool: &Path, step: usize, subject: &Subject, argv: &[OsString]) -> String {
+    let no_run = if subject.run { "" } else { " --no-run" };
+    format!("{} check {step}{no_run} -- {}", tool.display(), typed(argv))
 }
