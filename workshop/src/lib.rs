@@ -11,8 +11,12 @@ pub mod privilege;
 pub mod programs;
 pub mod steps;
 pub mod storm;
+pub mod terminal;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "testing")]
+pub mod transcripts;
 pub mod vm;
 pub mod ways_out;
 pub mod worker;
+pub mod workspace;

@@ -11,16 +11,14 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::host::{is_gone, sweep};
 use crate::vm;
-
-const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+use crate::workspace::{cargo, workspace};
 
 /// Where the workspace's programs are. The first to ask has them built; in the VM they are.
 static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
     let us = env::current_exe().expect("we have a path");
     if !vm::is_here() {
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--workspace", "--bins", "--manifest-path"]);
-        build.arg(Path::new(WORKSPACE).join("Cargo.toml"));
+        let mut build = cargo("build");
+        build.args(["--workspace", "--bins"]);
         if us.ends_with("workshop") {
             // It would be replaced while it runs.
             build.args(["--exclude", "workshop"]);
@@ -43,7 +41,7 @@ static ROOTFS: LazyLock<PathBuf> = LazyLock::new(|| {
 /// hand, or else of the one in the root filesystem that is played with, and never that itself.
 pub fn make_rootfs(workshop: &Path, rootfs: &Path) -> Result<PathBuf> {
     let played_with = env::var_os("ROOTFS").map(PathBuf::from);
-    let played_with = played_with.unwrap_or_else(|| Path::new(WORKSPACE).join("rootfs"));
+    let played_with = played_with.unwrap_or_else(|| workspace().join("rootfs"));
     let mut why = String::new();
     for busybox in [PathBuf::from("busybox"), played_with.join("bin/busybox")] {
         let mut workshop = Command::new(workshop);
@@ -60,10 +58,7 @@ pub fn make_rootfs(workshop: &Path, rootfs: &Path) -> Result<PathBuf> {
 /// Has a step built, by name, and returns its program, which is beside ours.
 pub fn build(step: &str) -> Result<PathBuf> {
     if !vm::is_here() {
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--package", step, "--manifest-path"]);
-        build.arg(Path::new(WORKSPACE).join("Cargo.toml"));
-        let built = build.status().context("start cargo")?;
+        let built = cargo("build").args(["--package", step]).status().context("start cargo")?;
         ensure!(built.success(), "{step} does not compile");
     }
     Ok(env::current_exe().context("our own path")?.with_file_name(step))

@@ -1,9 +1,11 @@
 //! The steps: their names, and their sources as readers see them.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+
+use crate::workspace::workspace;
 
 /// The five steps, by name.
 pub const STEPS: [&str; 5] =
@@ -11,7 +13,7 @@ pub const STEPS: [&str; 5] =
 
 /// A file of a step's `src`, or that itself.
 pub fn path(step: &str, file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(step).join("src").join(file)
+    workspace().join(step).join("src").join(file)
 }
 
 /// The text of a file, without the marks by which the book finds its parts.

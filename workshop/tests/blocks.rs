@@ -14,10 +14,11 @@ use libtest_mimic::Trial;
 use workshop::book::blocks::{Cgroups, Group, groups, is_run};
 use workshop::book::lint::pages;
 use workshop::book::page::{Fence, Page};
-use workshop::book::scratch::{self, target, workspace};
+use workshop::book::scratch::{self, target};
 use workshop::host::{self, State};
 use workshop::testing::{self, PRIVILEGE, trial, trial_unless};
 use workshop::vm;
+use workshop::workspace::workspace;
 
 const PAGE: &str = "WORKSHOP_PAGE";
 
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
 }
 
 fn trials() -> Vec<Trial> {
-    let pages = pages(&workspace()).expect("the book's pages");
+    let pages = pages(workspace()).expect("the book's pages");
     // In the VM those that depend on its cgroups are typed.
     let in_vm = vm::is_here();
     let mut trials: Vec<_> = pages
@@ -73,7 +74,7 @@ fn typed(file: &str) -> Result<()> {
 /// In the process on the host: types it all, and looks whether anything is left.
 fn on_the_host(file: &str) -> Result<()> {
     let workspace = workspace();
-    let page = Page::read(&workspace, file)?;
+    let page = Page::read(workspace, file)?;
     let makes_it = page.fences.iter().any(|fence| fence.text.contains("workshop rootfs"));
     scratch::move_in(!makes_it)?;
     let cgroups = Cgroups::ours();
@@ -83,7 +84,7 @@ fn on_the_host(file: &str) -> Result<()> {
     for group in groups(&page).0.iter().filter(|group| is_run(&group.outer, cgroups)) {
         let place = format!("{file}:{}", group.outer.line);
         eprintln!("{place}: {}", group.outer.text.lines().next().unwrap_or_default());
-        if let Err(error) = group.run(&workspace, cgroups) {
+        if let Err(error) = group.run(workspace, cgroups) {
             wrong.push(format!("{place}: {error:#}"));
         }
         if let Err(error) = state.restored() {
@@ -103,7 +104,7 @@ fn on_the_host(file: &str) -> Result<()> {
 /// What a page may leave behind: files in the workspace and in `/tmp`, and cgroups made by hand.
 fn left(page: &Page) -> Result<BTreeSet<PathBuf>> {
     let (workspace, mut found) = (workspace(), BTreeSet::new());
-    let mut dirs = vec![workspace.clone(), "/tmp".into()];
+    let mut dirs = vec![workspace.to_owned(), "/tmp".into()];
     while let Some(dir) = dirs.pop() {
         for entry in fs::read_dir(&dir).with_context(|| format!("read {}", dir.display()))? {
             let entry = entry?;

@@ -7,8 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
 use workshop::book::{Finding, links, lint};
-
-const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+use workshop::workspace::workspace;
 
 /// A small book without a fault.
 const BOOK: [(&str, &str); 13] = [
@@ -338,7 +337,7 @@ fn none(found: &[Finding]) -> Result<()> {
 }
 
 fn the_book() -> Result<()> {
-    let lint = lint::lint(Path::new(WORKSPACE))?;
+    let lint = lint::lint(workspace())?;
     println!("{:?}", lint.counts);
     none(&lint.findings)
 }

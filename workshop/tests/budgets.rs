@@ -1,11 +1,11 @@
 //! A step stays small, and so does the difference to the one before.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use similar::{ChangeTag, TextDiff};
 use workshop::steps::{self, STEPS};
+use workshop::workspace::workspace;
 
 /// The most lines that a step may have, comments included.
 const LINES: [usize; 5] = [60, 80, 180, 260, 420];
@@ -56,7 +56,7 @@ fn differences_are_small() {
 
 #[test]
 fn the_readme_counts_right() {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let readme = workspace().join("README.md");
     let readme = fs::read_to_string(readme).expect("a README");
     for step in STEPS {
         let row = readme.lines().find(|line| line.starts_with(&format!("| [{step}]")));
@@ -120,7 +120,7 @@ fn the_tools_need_no_test_dependencies() {
 #[test]
 fn all_share_one_nix() {
     for package in STEPS.into_iter().skip(1).chain(["workshop"]) {
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(package);
+        let manifest = workspace().join(package);
         let manifest = fs::read_to_string(manifest.join("Cargo.toml")).expect("a manifest");
         assert!(manifest.lines().any(|line| line == "nix.workspace = true"), "{package}");
     }

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::Trial;
-use workshop::book::scratch::{self, workspace};
+use workshop::book::scratch;
 use workshop::host::{self, State};
 use workshop::testing::{self, PRIVILEGE, trial};
+use workshop::workspace::workspace;
 
 const EXERCISE: &str = "WORKSHOP_EXERCISE";
 const EXERCISES: &str = "book/exercises";

@@ -4,7 +4,9 @@
 //! ours, and must be in a source or a snapshot, unless `<!-- said by NAME -->` follows.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use workshop::workspace::workspace;
 
 const PAGE: &str = "book/src/troubleshooting.md";
 /// Where our own words are: sources of what can be run, and recordings of what it says.
@@ -15,10 +17,6 @@ const SOURCES: [&str; 4] =
 struct Quotation {
     text: String,
     said_by: Option<String>,
-}
-
-fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 /// The code in a line of Markdown: between two runs of as many backticks.
@@ -64,7 +62,7 @@ fn read(path: &Path) -> String {
 /// Our own words, line by line.
 fn ours() -> Vec<String> {
     let root = workspace();
-    let steps = fs::read_dir(&root).expect("the workspace").flatten().map(|entry| entry.path());
+    let steps = fs::read_dir(root).expect("the workspace").flatten().map(|entry| entry.path());
     let mut steps: Vec<_> = steps.filter(|path| path.join("src/main.rs").exists()).collect();
     steps.retain(|path| !path.ends_with("workshop"));
     assert_eq!(steps.len(), 5);

@@ -14,11 +14,7 @@ use nix::mount::{MsFlags, mount};
 use crate::programs::{programs, rootfs};
 use crate::steps::STEPS;
 use crate::vm;
-
-/// The workspace, as cargo calls it.
-pub fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("it is in a workspace").to_owned()
-}
+use crate::workspace::{cargo, workspace};
 
 /// Where cargo builds.
 pub fn target() -> PathBuf {
@@ -30,9 +26,8 @@ pub fn target() -> PathBuf {
 pub fn prepare() -> Result<()> {
     static BUILT: LazyLock<bool> = LazyLock::new(|| {
         STEPS.into_iter().chain(["workshop"]).all(|package| {
-            let mut cargo = Command::new(env!("CARGO"));
-            cargo.args(["build", "--quiet", "--package", package]).current_dir(workspace());
-            cargo.status().is_ok_and(|status| status.success())
+            let built = cargo("build").args(["--package", package]).status();
+            built.is_ok_and(|status| status.success())
         })
     });
     ensure!(vm::is_here() || *BUILT, "cargo build failed");
@@ -62,7 +57,7 @@ pub fn move_in(with_rootfs: bool) -> Result<()> {
     let hidden = of_cargo.into_iter().filter(|dir| dir.exists() && dir.starts_with("/tmp"));
     let hidden: Vec<_> =
         hidden.map(|dir| held(&dir).map(|held| (held, dir))).collect::<Result<_>>()?;
-    let (_workspace, original) = held(&workspace)?;
+    let (_workspace, original) = held(workspace)?;
     let (_target, built) = held(&target)?;
     let (_rootfs, made) = held(rootfs())?;
 
@@ -81,7 +76,7 @@ pub fn move_in(with_rootfs: bool) -> Result<()> {
         mount(Some(&**from), place, None::<&str>, bind, None::<&str>)
             .with_context(|| format!("bind {}", place.display()))?;
     }
-    for (place, lower, upper) in [(&workspace, original, upper), (&target, built, other)] {
+    for (place, lower, upper) in [(workspace, original, upper), (&*target, built, other)] {
         fs::create_dir_all(place)?;
         let layers = format!("lowerdir={lower},upperdir={upper}/upper,workdir={upper}/work");
         mount(Some("overlay"), place, Some("overlay"), MsFlags::empty(), Some(&*layers))

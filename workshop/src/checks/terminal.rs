@@ -11,9 +11,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::{Check, Fails};
-use crate::container::{Runner, Terminal};
+use crate::container::Runner;
 use crate::host::processes;
 use crate::patience::eventually;
+use crate::terminal::Terminal;
 
 pub(super) const CHECKS: &[Check] = &[
     Check {

@@ -8,6 +8,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
 use workshop::book::{Finding, links, lint};
+use workshop::workspace::{target, workspace};
 
 /// The version that we know.
 const VERSION: &str = "mdbook v0.5.4";
@@ -24,9 +25,8 @@ pub struct Args {
 
 /// Checks it, builds it, and says what is wrong with it.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no workspace")?;
-    let target = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    let out = env::current_dir()?.join(target.unwrap_or_else(|| root.join("target"))).join("book");
+    let root = workspace();
+    let out = env::current_dir()?.join(target()).join("book");
     let lint = lint::lint(root)?;
     show(&lint.findings);
     let mdbook = mdbook()?;

@@ -18,11 +18,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::stat::{Mode, umask};
+use workshop::workspace::workspace;
 
 use arch::{Arch, Program};
-
-/// The workspace, wherever the command is run.
-pub const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// The file in which a root filesystem says what it was made from. It is written last: a
 /// directory without it is not ours, or not complete.
@@ -107,7 +105,7 @@ fn make(job: &Job, output: &Path) -> Result<String> {
 
 /// The directory that holds the root filesystem, and its path.
 fn locate(output: Option<&Path>) -> Result<(PathBuf, PathBuf)> {
-    let default = Path::new(WORKSPACE).join("rootfs");
+    let default = workspace().join("rootfs");
     let output = path::absolute(output.unwrap_or(&default))?;
     let (Some(parent), Some(name)) = (output.parent(), output.file_name()) else {
         bail!("--output {}: no place for a root filesystem", output.display());

@@ -7,7 +7,6 @@
 mod image;
 mod kernel;
 
-use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::os::fd::AsRawFd;
@@ -16,9 +15,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
-
-/// The workspace, wherever the command is run.
-const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+use workshop::workspace::target;
 
 /// What `guest.sh` says last, before its exit code.
 const ENDED: &str = "vm: exit ";
@@ -85,8 +82,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     output(Command::new(machine.qemu).arg("--version"))
         .with_context(|| format!("no QEMU (sudo apt-get install {} brings it)", machine.package))?;
 
-    let target = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    let cache = target.unwrap_or_else(|| Path::new(WORKSPACE).join("target")).join("vm");
+    let cache = target().join("vm");
     fs::create_dir_all(&cache).with_context(|| format!("mkdir {}", cache.display()))?;
     let kernel = match &args.kernel {
         Some(kernel) => kernel.clone(),

@@ -6,9 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use workshop::steps::STEPS;
-
-/// The package, wherever the command is run.
-const PACKAGE: &str = env!("CARGO_MANIFEST_DIR");
+use workshop::workspace::{cargo, workspace};
 
 /// Where cargo puts what it builds.
 pub fn target() -> PathBuf {
@@ -34,29 +32,26 @@ pub fn talk() -> PathBuf {
 /// Builds all of it.
 pub fn all() -> Result<()> {
     std::fs::create_dir_all(target().join("bench"))?;
-    let source = Path::new(PACKAGE).join("src/tools/bench/floor.c");
+    let source = workspace().join("workshop/src/tools/bench/floor.c");
     let mut cc = Command::new("cc");
     let cc = cc.args(["-O2", "-static", "-o"]).arg(floor()).arg(source).status();
     let hint = "the floor is C, linked statically: apt install gcc libc6-dev (or your like of it)";
     ensure!(cc.context(hint)?.success(), "{hint}");
 
     for profile in ["dev", "release"] {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--bins", "--profile", profile]);
-        cargo.arg("--manifest-path").arg(Path::new(PACKAGE).join("../Cargo.toml"));
-        cargo.args(STEPS.iter().flat_map(|step| ["--package", step]));
-        ensure!(cargo.status()?.success(), "cargo build failed");
+        let mut build = cargo("build");
+        build.args(["--bins", "--profile", profile]);
+        build.args(STEPS.iter().flat_map(|step| ["--package", step]));
+        ensure!(build.status()?.success(), "cargo build failed");
     }
 
     // In a folder of its own, or the two would take turns in being built anew.
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["rustc", "--quiet", "--release", "--package", STEPS[4], "--target-dir"]);
-    cargo.arg(linked_statically());
-    cargo.arg("--manifest-path").arg(Path::new(PACKAGE).join("../Cargo.toml"));
-    cargo.args(["--", "-C", "target-feature=+crt-static"]);
-    ensure!(cargo.status()?.success(), "cargo rustc failed");
+    let mut build = cargo("rustc");
+    build.args(["--release", "--package", STEPS[4], "--target-dir"]).arg(linked_statically());
+    build.args(["--", "-C", "target-feature=+crt-static"]);
+    ensure!(build.status()?.success(), "cargo rustc failed");
 
-    let source = Path::new(PACKAGE).join("tests/go/talk.go");
+    let source = workspace().join("workshop/tests/go/talk.go");
     if source.exists() && Command::new("go").arg("version").output().is_ok() {
         let go = Command::new("go").args(["build", "-o"]).arg(talk()).arg(source).status();
         ensure!(go?.success(), "go build failed");

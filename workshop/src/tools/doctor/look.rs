@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use workshop::privilege::Privilege;
+use workshop::workspace::workspace;
 
 use super::{Findings, Rootfs, User, UserNamespaces, cgroups};
 use crate::tools::rootfs::{self, arch};
@@ -15,7 +16,7 @@ pub fn findings() -> Findings {
     let kernel = read("/proc/sys/kernel/osrelease");
     let path = env::var_os("ROOTFS").map(PathBuf::from);
     let path = path.unwrap_or_else(|| {
-        let workspace = Path::new(rootfs::WORKSPACE);
+        let workspace = workspace();
         workspace.canonicalize().unwrap_or(workspace.into()).join("rootfs")
     });
     Findings {

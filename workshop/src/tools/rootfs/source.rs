@@ -1,14 +1,14 @@
 //! Where the files of a root filesystem can come from.
 
-use std::env;
 use std::fs::{self, File};
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
+use workshop::workspace::target;
 
-use super::{Job, WORKSPACE, busybox, download, shown};
+use super::{Job, busybox, download, shown};
 
 /// Plain http on purpose: the sha256 in `ARCHES` is the proof, and TLS would be the longest part
 /// of the build, which a room full of people waits for.
@@ -52,9 +52,7 @@ fn alpine(job: &Job) -> Result<String> {
     let url = job.args.url.as_ref().unwrap_or(&pinned);
     let sha256 = job.args.sha256.as_deref().unwrap_or(job.arch.alpine_sha256);
     let name = url.rsplit('/').next().unwrap_or(ALPINE);
-    let target = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    let target = target.unwrap_or_else(|| Path::new(WORKSPACE).join("target"));
-    let file = target.join("workshop").join(name);
+    let file = target().join("workshop").join(name);
     download::fetch(url, sha256, &file)
         .with_context(|| format!("download {url} (or bring it along: --from FILE)"))?;
     unpack(&file, &job.new)?;

@@ -12,8 +12,9 @@ use anyhow::{Context, Result, ensure};
 use cpio::newc::{self, ModeFileType};
 use serde_json::Value;
 use tempfile::NamedTempFile;
+use workshop::workspace::{cargo, workspace};
 
-use super::{Settings, WORKSPACE, output};
+use super::{Settings, output};
 
 /// What busybox has not, or not as the checks need it.
 const TOOLS: &[&str] = &[
@@ -42,8 +43,8 @@ const USERS: &str = "root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/tmp:/bin/sh\n
 
 /// Makes the image: a file without a name, so that it goes however we end.
 pub fn make(cache: &Path, settings: &Settings) -> Result<File> {
-    let workspace = fs::canonicalize(WORKSPACE)?;
-    let programs = programs(&workspace)?;
+    let workspace = fs::canonicalize(workspace())?;
+    let programs = programs()?;
     let file = tempfile::tempfile_in(cache)?;
     let mut image = Image { archive: BufWriter::new(file.try_clone()?), there: BTreeSet::new() };
     image.file(Path::new("init"), 0o755, INIT.as_bytes())?;
@@ -78,10 +79,9 @@ pub fn make(cache: &Path, settings: &Settings) -> Result<File> {
 }
 
 /// The programs of the workspace, by name, and its tests that are for the guest, all built.
-fn programs(workspace: &Path) -> Result<Vec<(String, PathBuf)>> {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
-    cargo.args(["test", "--workspace", "--no-run", "--quiet", "--message-format=json"]);
-    let messages = output(cargo.current_dir(workspace))?;
+fn programs() -> Result<Vec<(String, PathBuf)>> {
+    let mut build = cargo("test");
+    let messages = output(build.args(["--workspace", "--no-run", "--message-format=json"]))?;
     let built = String::from_utf8_lossy(&messages);
     let built = built.lines().filter_map(|line| {
         let message: Value = serde_json::from_str(line).ok()?;

@@ -1,0 +1,23 @@
+//! Where the workspace is, wherever a tool is run.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The workspace.
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package is in a workspace")
+}
+
+/// Where cargo builds, and what else can be made anew is kept.
+pub fn target() -> PathBuf {
+    let target = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    target.unwrap_or_else(|| workspace().join("target"))
+}
+
+/// `cargo SUBCOMMAND` for the workspace, which says nothing if all is well; arguments may be added.
+pub fn cargo(subcommand: &str) -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args([subcommand, "--quiet", "--manifest-path"]).arg(workspace().join("Cargo.toml"));
+    cargo
+}
