@@ -2,7 +2,7 @@
 //! missing.
 
 use std::env;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::sync::LazyLock;
 
 use anyhow::Result;
@@ -47,6 +47,15 @@ pub fn missing_privilege(needs_root: bool) -> Option<&'static str> {
         Privilege::UserNamespace => None,
         Privilege::None => Some("needs root, or user namespaces"),
     }
+}
+
+/// What is missing where there is no strace, or where it may not trace.
+pub fn missing_strace() -> Option<&'static str> {
+    static STRACE: LazyLock<bool> = LazyLock::new(|| {
+        let strace = Command::new("strace").args(["-o", "/dev/null", "true"]).output();
+        strace.is_ok_and(|output| output.status.success())
+    });
+    (!*STRACE).then_some("needs strace, and that it may trace")
 }
 
 /// A trial that is ignored, with the reason in its name, where something is missing.
