@@ -49,6 +49,16 @@ pub fn missing_privilege(needs_root: bool) -> Option<&'static str> {
     }
 }
 
+/// Holds a text against the snapshot of that name.
+#[macro_export]
+macro_rules! snapshot {
+    ($name:expr, $text:expr) => {
+        insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
+            insta::assert_snapshot!($name, $text);
+        })
+    };
+}
+
 /// What is missing where there is no strace, or where it may not trace.
 pub fn missing_strace() -> Option<&'static str> {
     static STRACE: LazyLock<bool> = LazyLock::new(|| {

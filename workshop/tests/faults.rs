@@ -24,6 +24,7 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use trace::{Process, Who, find, is, is_foreign, strace};
 use workshop::container::Ended;
 use workshop::host::{self, State};
+use workshop::snapshot;
 use workshop::steps::STEPS;
 use workshop::testing::{
     self, PRIVILEGE, missing_privilege, missing_strace, program, rootfs, trial_unless,
@@ -311,9 +312,7 @@ fn table() -> Result<()> {
             table += &row(fault, &outcome, &steps);
         }
     }
-    insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
-        insta::assert_snapshot!("faults", table);
-    });
+    snapshot!("faults", table);
     Ok(())
 }
 

@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::Trial;
 use workshop::container::end;
 use workshop::host;
+use workshop::snapshot;
 use workshop::steps::STEPS;
 use workshop::testing::{
     self, PRIVILEGE, missing_privilege, missing_strace, program, rootfs, trial_unless,
@@ -99,9 +100,7 @@ fn as_in_the_snapshot() -> Result<()> {
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
     let said = String::from_utf8(output.stdout)?;
     let (world, table) = said.split_once('\n').context("no table")?;
-    insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
-        insta::assert_snapshot!(format!("syscalls-{world}"), table);
-    });
+    snapshot!(format!("syscalls-{world}"), table);
     Ok(())
 }
 
