@@ -8,9 +8,9 @@
 //!   and `vm`, where we are; `patience`, how long we wait; and the `worker` clears away.
 //! * **Tools**: a file each in `src/tools`, with a folder of its name for its parts. `main.rs` is
 //!   their list. `cargo workshop rootfs` is the first thing that a room builds: keep it small.
-//! * **Tests**: one for each of these in `tests`, by the same name (`check_tool.rs` is the tool's,
-//!   `checks.rs` the checks'); `testing` and `transcripts` are what they share. What they hold
-//!   steps and book to lies in `tests/snapshots`.
+//! * **Tests**: in `tests`, each asks the steps, the book or a tool for one thing, which its first
+//!   line says (`checks.rs` is of the checks, `check_tool.rs` of the tool). `testing` and
+//!   `transcripts` are what they share; what they hold steps and book to is in `tests/snapshots`.
 #![forbid(unsafe_code)]
 
 pub mod book;
