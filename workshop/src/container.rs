@@ -90,15 +90,11 @@ impl Runner {
         Ok(runner)
     }
 
-    /// A copy of its root filesystem, for one check alone; without what is in /tmp: that is of other
-    /// checks.
+    /// A copy of its root filesystem, for one check alone.
     pub fn own_rootfs(&self) -> Result<PathBuf> {
         let copy = self.place.path().join("rootfs");
-        let script = r#"mkdir -p "$1/tmp"; for name in *; do
-            [ "$name" = tmp ] || cp -a "$name" "$1"; done"#;
         if let Some(rootfs) = &self.rootfs {
-            let mut shell = Command::new("sh");
-            end(shell.args(["-ec", script, "sh"]).arg(&copy).current_dir(rootfs))?.expect(0)?;
+            copy_rootfs(rootfs, &copy)?;
         }
         Ok(copy)
     }
@@ -234,6 +230,14 @@ pub fn typed(words: &[OsString]) -> String {
 
 fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// Copies a root filesystem, without what is in /tmp: that is of other checks.
+pub fn copy_rootfs(rootfs: &Path, copy: &Path) -> Result<()> {
+    let script = r#"mkdir -p "$1/tmp"; for name in *; do
+        [ "$name" = tmp ] || cp -a "$name" "$1"; done"#;
+    let mut shell = Command::new("sh");
+    end(shell.args(["-ec", script, "sh"]).arg(copy).current_dir(rootfs))?.expect(0).map(drop)
 }
 
 /// Runs a command to its end.

@@ -1,5 +1,16 @@
-//! What the tests and the tools of the workshop share: what a container owes, as checks, and a
-//! throw-away host to look at one in.
+//! The workshop's house: what keeps the five steps and the book honest.
+//!
+//! * **What a container owes**: `checks`, a file for each kind, and `ways_out`; they look at a
+//!   `container`, at its `terminal`, and at what becomes of the `host`, which is thrown away. The
+//!   `storm` kills many at random moments.
+//! * **The book**: `book` reads its pages, finds their faults, and types their commands.
+//! * **Around them**: `workspace`, `steps` and `programs` are what there is to look at; `privilege`
+//!   and `vm`, where we are; `patience`, how long we wait; and the `worker` clears away.
+//! * **Tools**: a file each in `src/tools`, with a folder of its name for its parts. `main.rs` is
+//!   their list. `cargo workshop rootfs` is the first thing that a room builds: keep it small.
+//! * **Tests**: in `tests`, each asks the steps, the book or a tool for one thing, which its first
+//!   line says (`checks.rs` is of the checks, `check_tool.rs` of the tool). `testing` and
+//!   `transcripts` are what they share; what they hold steps and book to is in `tests/snapshots`.
 #![forbid(unsafe_code)]
 
 pub mod book;

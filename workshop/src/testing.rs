@@ -2,7 +2,7 @@
 //! missing.
 
 use std::env;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::sync::LazyLock;
 
 use anyhow::Result;
@@ -47,6 +47,25 @@ pub fn missing_privilege(needs_root: bool) -> Option<&'static str> {
         Privilege::UserNamespace => None,
         Privilege::None => Some("needs root, or user namespaces"),
     }
+}
+
+/// Holds a text against the snapshot of that name.
+#[macro_export]
+macro_rules! snapshot {
+    ($name:expr, $text:expr) => {
+        insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
+            insta::assert_snapshot!($name, $text);
+        })
+    };
+}
+
+/// What is missing where there is no strace, or where it may not trace.
+pub fn missing_strace() -> Option<&'static str> {
+    static STRACE: LazyLock<bool> = LazyLock::new(|| {
+        let strace = Command::new("strace").args(["-o", "/dev/null", "true"]).output();
+        strace.is_ok_and(|output| output.status.success())
+    });
+    (!*STRACE).then_some("needs strace, and that it may trace")
 }
 
 /// A trial that is ignored, with the reason in its name, where something is missing.

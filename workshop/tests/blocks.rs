@@ -16,6 +16,7 @@ use workshop::book::lint::pages;
 use workshop::book::page::{Fence, Page};
 use workshop::book::scratch::{self, target};
 use workshop::host::{self, State};
+use workshop::snapshot;
 use workshop::testing::{self, PRIVILEGE, trial, trial_unless};
 use workshop::vm;
 use workshop::workspace::workspace;
@@ -50,9 +51,7 @@ fn trials() -> Vec<Trial> {
     let list = not_run(&pages);
     let shells = if in_vm { &[] } else { SHELLS };
     trials.push(trial_unless(None, "not-run".into(), move || {
-        insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
-            insta::assert_snapshot!("not-run", list);
-        });
+        snapshot!("not-run", list);
         Ok(())
     }));
     for (name, page, expected) in shells {

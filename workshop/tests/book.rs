@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
 use workshop::book::{Finding, links, lint};
+use workshop::snapshot;
 use workshop::workspace::workspace;
 
 /// A small book without a fault.
@@ -372,8 +373,6 @@ fn messages() -> Result<()> {
             found.iter().map(|it| format!("    {it}\n")).collect::<String>()
         );
     }
-    insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
-        insta::assert_snapshot!("book-faults", all);
-    });
+    snapshot!("book-faults", all);
     Ok(())
 }

@@ -8,6 +8,7 @@ use anyhow::{Result, bail, ensure};
 use libtest_mimic::Trial;
 use workshop::checks::{self, Cell, Check, Fails};
 use workshop::privilege::Privilege;
+use workshop::snapshot;
 use workshop::steps::STEPS;
 use workshop::testing::{self, PRIVILEGE, program, rootfs, trial};
 
@@ -109,8 +110,6 @@ fn matrix() -> Result<()> {
         table += &format!("| {} `{}` | {} |\n", check.proves, check.id, cells.join(" | "));
     }
     ensure!(!table.contains('✘'), "the snapshot must not be of a failure:\n{table}");
-    insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
-        insta::assert_snapshot!("matrix", table);
-    });
+    snapshot!("matrix", table);
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! What changes in `main.rs` from one step to the next, for the book.
 
 use similar::TextDiff;
+use workshop::snapshot;
 use workshop::steps::{self, STEPS};
 
 #[test]
@@ -10,8 +11,6 @@ fn each_step_and_the_one_before() {
         let [from, to] = [0, 1].map(|n| format!("{}/src/main.rs", pair[n]));
         let diff = TextDiff::from_lines(&old, &new);
         let diff = diff.unified_diff().context_radius(3).header(&from, &to).to_string();
-        insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
-            insta::assert_snapshot!(format!("diff-{}", pair[1]), diff);
-        });
+        snapshot!(format!("diff-{}", pair[1]), diff);
     }
 }

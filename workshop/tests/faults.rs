@@ -12,7 +12,7 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::{LazyLock, Mutex};
+use std::sync::Mutex;
 
 use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::Trial;
@@ -24,8 +24,11 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use trace::{Process, Who, find, is, is_foreign, strace};
 use workshop::container::Ended;
 use workshop::host::{self, State};
+use workshop::snapshot;
 use workshop::steps::STEPS;
-use workshop::testing::{self, PRIVILEGE, missing_privilege, program, rootfs, trial_unless};
+use workshop::testing::{
+    self, PRIVILEGE, missing_privilege, missing_strace, program, rootfs, trial_unless,
+};
 
 /// For the part that runs on a throw-away host: the number of the fault, and the step's path.
 const FAULT: &str = "WORKSHOP_FAULT";
@@ -60,12 +63,7 @@ fn trial(
     needs_root: bool,
     test: impl FnOnce() -> Result<()> + Send + 'static,
 ) -> Trial {
-    static STRACE: LazyLock<Option<&str>> = LazyLock::new(|| {
-        let strace = Command::new("strace").args(["-o", "/dev/null", "true"]).output();
-        let works = strace.is_ok_and(|output| output.status.success());
-        (!works).then_some("needs strace, and that it may trace")
-    });
-    trial_unless(missing_privilege(needs_root).or(*STRACE), name, test)
+    trial_unless(missing_privilege(needs_root).or_else(missing_strace), name, test)
 }
 
 /// A trial for each step that makes the call.
@@ -314,9 +312,7 @@ fn table() -> Result<()> {
             table += &row(fault, &outcome, &steps);
         }
     }
-    insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
-        insta::assert_snapshot!("faults", table);
-    });
+    snapshot!("faults", table);
     Ok(())
 }
 

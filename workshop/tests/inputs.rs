@@ -4,6 +4,9 @@
 //! Some input is listed, with what a step makes of it as a snapshot, and some is made up at random:
 //! `INPUTS_CASES=2000 cargo test --test inputs` tries more of it, `INPUTS_SEED=7` other.
 
+#[path = "inputs/list.rs"]
+mod list;
+
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -16,190 +19,18 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::{Arguments, Trial};
+use list::{INPUTS, Input};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{RngSeed, TestRunner};
-use workshop::container::{Ended, end};
+use workshop::container::{Ended, copy_rootfs, end};
 use workshop::host::{self, State};
 use workshop::steps::STEPS;
 use workshop::testing::{self, PRIVILEGE, program, rootfs, trial};
 use workshop::vm::slowness;
-
-/// A line of the shell, in a directory that has nothing but `rootfs`, the root filesystem. `$run` is
-/// `PROGRAM run`.
-struct Input {
-    /// The first step that has a word to say on it.
-    from: usize,
-    /// What is done to the host before, and stays.
-    before: &'static str,
-    /// What is typed.
-    typed: &'static str,
-}
-
-/// Something that is typed as it is.
-const fn typed(from: usize, typed: &'static str) -> Input {
-    Input { from, before: "", typed }
-}
-
-/// A root filesystem with something about it.
-const fn rootfs_with(before: &'static str, typed: &'static str) -> Input {
-    Input { from: 4, before, typed }
-}
-
-const INPUTS: &[Input] = &[
-    typed(1, "$run"),
-    typed(1, "$run --"),
-    typed(1, "$run ''"),
-    typed(1, "$run ' '"),
-    typed(1, "$run -- --"),
-    typed(1, "$run --no-such-flag true"),
-    typed(1, "$run -x true"),
-    typed(1, "$run - true"),
-    typed(1, "$run --version"),
-    typed(1, "$run /"),
-    typed(1, "$run ."),
-    typed(1, "$run /dev/null"),
-    typed(1, "$run /dev/null/x"),
-    typed(1, "$run \"$(printf 'no\\nsuch\\ncommand')\""),
-    typed(1, "$run \"$(printf '\\377')\""),
-    typed(1, "$run $(printf %0256d 0)"),
-    typed(1, "$run /$(printf %04096d 0)"),
-    typed(1, "${run% run}"),
-    typed(1, "${run% run} walk true"),
-    typed(1, "${run% run} child true"),
-    typed(1, "${run% run} Run true"),
-    typed(2, "$run --hostname= hostname"),
-    typed(2, "$run --hostname"),
-    typed(2, "$run --hostname -- hostname"),
-    typed(2, "$run --hostname -x hostname"),
-    typed(2, "$run --hostname=a --hostname=b hostname"),
-    typed(2, "$run --hostname $(printf %064d 0) true"),
-    typed(2, "$run --hostname $(printf %065d 0) true"),
-    typed(2, "$run --hostname \"$(printf 'a\\nb')\" true"),
-    typed(2, "$run --hostname ../a/b true"),
-    typed(2, "$run --hostname \"$(printf '\\377')\" true"),
-    typed(4, "$run --rootfs= true"),
-    typed(4, "ROOTFS= $run true"),
-    typed(4, "$run true"),
-    typed(4, "$run --rootfs / true"),
-    typed(4, "$run --rootfs rootfs/../rootfs/. true"),
-    typed(4, "$run --rootfs rootfs/bin true"),
-    typed(4, "$run --rootfs /proc true"),
-    typed(4, "$run --rootfs /sys true"),
-    typed(4, "$run --rootfs /dev true"),
-    typed(4, "$run --rootfs /dev/null true"),
-    typed(4, "$run --rootfs no-such-directory true"),
-    typed(4, "$run --rootfs $(printf %05000d 0) true"),
-    rootfs_with("touch file", "$run --rootfs file true"),
-    rootfs_with("mkdir empty", "$run --rootfs empty true"),
-    rootfs_with("mkdir -p 1/proc 1/dev 1/sys", "$run --rootfs 1 true"),
-    rootfs_with("ln -s rootfs link", "$run --rootfs link true"),
-    rootfs_with("ln -s rootfs link", "$run --rootfs link/ true"),
-    rootfs_with("ln -s nowhere link", "$run --rootfs link true"),
-    rootfs_with("ln -s link link", "$run --rootfs link true"),
-    rootfs_with("mkdir gone", "cd gone; rmdir ../gone; $run --rootfs . true"),
-    rootfs_with("mkdir gone", "cd gone; rmdir ../gone; $run --rootfs ../rootfs true"),
-    rootfs_with("mkdir gone", "cd gone; rmdir ../gone; $run --rootfs \"$OLDPWD/rootfs\" true"),
-    rootfs_with("mv rootfs 'root fs'", "$run --rootfs 'root fs' pwd"),
-    rootfs_with("mv rootfs \"$(printf 'a\\nb')\"", "$run --rootfs \"$(printf 'a\\nb')\" pwd"),
-    rootfs_with("mv rootfs \"$(printf '\\377')\"", "$run --rootfs \"$(printf '\\377')\" pwd"),
-    rootfs_with("", "$run --rootfs \"$(printf 'no\\nsuch')\" pwd"),
-    rootfs_with("mv rootfs ./--", "$run --rootfs=-- pwd"),
-    rootfs_with("mount --bind rootfs rootfs", "$run --rootfs rootfs true"),
-    rootfs_with(
-        "mount --bind rootfs rootfs; mount -o remount,bind,ro rootfs",
-        "$run --rootfs rootfs touch /x",
-    ),
-    rootfs_with(
-        "mount --bind rootfs rootfs; mount -o remount,bind,noexec rootfs",
-        "$run --rootfs rootfs true",
-    ),
-    rootfs_with(
-        "mkdir mnt; mount -t tmpfs tmpfs mnt; cp -a rootfs mnt",
-        "$run --rootfs mnt/rootfs true",
-    ),
-    rootfs_with(
-        "mkdir mnt; mount -t tmpfs tmpfs mnt; cp -a rootfs/* mnt",
-        "$run --rootfs mnt true",
-    ),
-    rootfs_with(
-        "mount -t tmpfs tmpfs rootfs/tmp",
-        "$run --rootfs rootfs grep -c ' /tmp ' /proc/mounts",
-    ),
-    rootfs_with("rmdir rootfs/proc", "$run --rootfs rootfs true"),
-    rootfs_with("rmdir rootfs/dev", "$run --rootfs rootfs true"),
-    rootfs_with("rmdir rootfs/sys", "$run --rootfs rootfs true"),
-    rootfs_with("rmdir rootfs/proc; touch rootfs/proc", "$run --rootfs rootfs true"),
-    rootfs_with("rmdir rootfs/dev; touch rootfs/dev", "$run --rootfs rootfs true"),
-    rootfs_with("rmdir rootfs/sys; touch rootfs/sys", "$run --rootfs rootfs true"),
-    rootfs_with("rmdir rootfs/proc; ln -s .. rootfs/proc", "$run --rootfs rootfs true"),
-    rootfs_with("rmdir rootfs/dev; ln -s /tmp rootfs/dev", "$run --rootfs rootfs true"),
-    rootfs_with("rmdir rootfs/sys; ln -s nowhere rootfs/sys", "$run --rootfs rootfs true"),
-    rootfs_with("touch rootfs/proc/x rootfs/dev/null rootfs/sys/x", "$run --rootfs rootfs true"),
-    rootfs_with("mkfifo rootfs/fifo", "$run --rootfs rootfs /fifo"),
-    rootfs_with("chmod 0 rootfs", "$run --rootfs rootfs true"),
-    typed(5, "$run --memory 64M true"),
-    typed(5, "$run --memory 1.5g true"),
-    typed(5, "$run --memory 0 true"),
-    typed(5, "$run --memory -1 true"),
-    typed(5, "$run --memory 5m true"),
-    typed(5, "$run --memory 999999 true"),
-    typed(5, "$run --memory 999999g true"),
-    typed(5, "$run --memory 18446744073709551615 true"),
-    typed(5, "$run --memory 18446744073709551616 true"),
-    typed(5, "$run --memory 18446744073709551616g true"),
-    typed(5, "$run --memory 17179869184g true"),
-    typed(5, "$run --memory 1x true"),
-    typed(5, "$run --memory 64mm true"),
-    typed(5, "$run --memory g true"),
-    typed(5, "$run --memory '' true"),
-    typed(5, "$run --memory ' ' true"),
-    typed(5, "$run --memory ' 64m' true"),
-    typed(5, "$run --memory 64,5m true"),
-    typed(5, "$run --memory 0x4000000 true"),
-    typed(5, "$run --memory nan true"),
-    typed(5, "$run --memory inf true"),
-    typed(5, "$run --memory 1e3 true"),
-    typed(5, "$run --memory 0.0001 true"),
-    typed(5, "$run --memory \"$(printf '64m\\n64m')\" true"),
-    typed(5, "$run --memory \"$(printf '\\377')\" true"),
-    typed(5, "$run --cpus 1.5 true"),
-    typed(5, "$run --cpus .5 true"),
-    typed(5, "$run --cpus 0 true"),
-    typed(5, "$run --cpus -1 true"),
-    typed(5, "$run --cpus -0 true"),
-    typed(5, "$run --cpus 0.0001 true"),
-    typed(5, "$run --cpus 0.01 true"),
-    typed(5, "$run --cpus 1e3 true"),
-    typed(5, "$run --cpus 1e300 true"),
-    typed(5, "$run --cpus 999999 true"),
-    typed(5, "$run --cpus 18446744073709551616 true"),
-    typed(5, "$run --cpus nan true"),
-    typed(5, "$run --cpus inf true"),
-    typed(5, "$run --cpus=-inf true"),
-    typed(5, "$run --cpus 1x true"),
-    typed(5, "$run --cpus 1,5 true"),
-    typed(5, "$run --cpus '' true"),
-    typed(5, "$run --cpus ' ' true"),
-    typed(5, "$run --pids-limit 2 true"),
-    typed(5, "$run --pids-limit 1 true"),
-    typed(5, "$run --pids-limit 0 true"),
-    typed(5, "$run --pids-limit -1 true"),
-    typed(5, "$run --pids-limit=-1 true"),
-    typed(5, "$run --pids-limit 4194304 true"),
-    typed(5, "$run --pids-limit 4194305 true"),
-    typed(5, "$run --pids-limit 4294967296 true"),
-    typed(5, "$run --pids-limit 18446744073709551616 true"),
-    typed(5, "$run --pids-limit 1.5 true"),
-    typed(5, "$run --pids-limit 1e3 true"),
-    typed(5, "$run --pids-limit 1x true"),
-    typed(5, "$run --pids-limit max true"),
-    typed(5, "$run --pids-limit '' true"),
-    typed(5, "$run --pids-limit ' ' true"),
-];
 
 /// A program that must be found out, without which this would prove nothing.
 struct Saboteur {
@@ -329,17 +160,13 @@ fn on_the_host(part: &str) -> Result<()> {
     }
 }
 
-/// A directory for the test alone, with a copy of the root filesystem. What is in the original's
-/// /tmp is of other tests.
+/// A directory for the test alone, with a copy of the root filesystem.
 struct Place(tempfile::TempDir);
 
 impl Place {
     fn new(rootfs: &OsStr) -> Result<Place> {
         let place = tempfile::Builder::new().prefix("inputs-").tempdir()?;
-        let script = r#"mkdir -p rootfs/tmp; cd "$1"; for name in *; do
-            [ "$name" = tmp ] || cp -a "$name" "$OLDPWD/rootfs"; done"#;
-        let mut shell = Command::new("sh");
-        end(shell.args(["-ec", script, "sh"]).arg(rootfs).current_dir(place.path()))?.expect(0)?;
+        copy_rootfs(Path::new(rootfs), &place.path().join("rootfs"))?;
         Ok(Place(place))
     }
 

@@ -5,10 +5,12 @@ use std::ffi::OsStr;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Result, ensure};
-use libtest_mimic::Arguments;
+use libtest_mimic::Trial;
 use workshop::host;
 use workshop::steps::STEPS;
-use workshop::testing::{PRIVILEGE, missing_privilege, program, rootfs, trial_unless};
+use workshop::testing::{
+    self, PRIVILEGE, missing_privilege, missing_strace, program, rootfs, trial_unless,
+};
 
 /// For the part that runs on a throw-away host: the step's path.
 const STEP: &str = "WORKSHOP_STEP";
@@ -21,15 +23,13 @@ fn main() -> ExitCode {
     if let Ok(step) = env::var(STEP) {
         return strace(&step);
     }
-    let missing = Command::new("strace").args(["-o", "/dev/null", "true"]).output();
-    let missing = (!missing.is_ok_and(|output| output.status.success()))
-        .then_some("needs strace, and that it may trace");
-    let trials = (3..=5).map(|step: usize| {
-        let name = format!("{}::an-orphan-and-the-command-end", STEPS[step - 1]);
-        let missing = missing_privilege(step == 5).or(missing);
-        trial_unless(missing, name, move || the_code_is_kept(step))
-    });
-    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+    testing::run(4, || (3..=5).map(trial).collect())
+}
+
+fn trial(step: usize) -> Trial {
+    let name = format!("{}::an-orphan-and-the-command-end", STEPS[step - 1]);
+    let missing = missing_privilege(step == 5).or_else(missing_strace);
+    trial_unless(missing, name, move || the_code_is_kept(step))
 }
 
 fn the_code_is_kept(step: usize) -> Result<()> {

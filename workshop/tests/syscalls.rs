@@ -15,8 +15,11 @@ use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::Trial;
 use workshop::container::end;
 use workshop::host;
+use workshop::snapshot;
 use workshop::steps::STEPS;
-use workshop::testing::{self, PRIVILEGE, missing_privilege, program, rootfs, trial_unless};
+use workshop::testing::{
+    self, PRIVILEGE, missing_privilege, missing_strace, program, rootfs, trial_unless,
+};
 
 /// For the part that runs on a throw-away host: where the steps are.
 const PROGRAMS: &str = "WORKSHOP_SYSCALLS";
@@ -82,10 +85,7 @@ fn main() -> ExitCode {
 }
 
 fn trials() -> Vec<Trial> {
-    let strace = Command::new("strace").args(["-o", "/dev/null", "true"]).output();
-    let strace = strace.is_ok_and(|output| output.status.success());
-    let missing = (!strace).then_some("needs strace, and that it may trace");
-    let missing = missing_privilege(true).or(missing);
+    let missing = missing_privilege(true).or_else(missing_strace);
     vec![
         trial_unless(missing, "as-in-the-snapshot".into(), as_in_the_snapshot),
         trial_unless(None, "counts-what-is-ours".into(), counts_what_is_ours),
@@ -100,9 +100,7 @@ fn as_in_the_snapshot() -> Result<()> {
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
     let said = String::from_utf8(output.stdout)?;
     let (world, table) = said.split_once('\n').context("no table")?;
-    insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
-        insta::assert_snapshot!(format!("syscalls-{world}"), table);
-    });
+    snapshot!(format!("syscalls-{world}"), table);
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use std::sync::{LazyLock, OnceLock};
 
 use anyhow::{Result, bail, ensure};
 use libtest_mimic::Trial;
+use workshop::snapshot;
 use workshop::testing::{self, program, rootfs, trial};
 use workshop::ways_out::{self, By, Outcome, WAYS, Way};
 
@@ -85,8 +86,6 @@ fn known_limits() -> Result<()> {
         table += &format!("| {row} |\n");
     }
     ensure!(wrong.is_empty(), "the snapshot must not be of a failure:\n{}", wrong.join("\n"));
-    insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
-        insta::assert_snapshot!("known-limits", table);
-    });
+    snapshot!("known-limits", table);
     Ok(())
 }

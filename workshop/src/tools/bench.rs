@@ -5,6 +5,7 @@
 //! each of which begins with another row: what the machine does meanwhile then hits all alike.
 
 mod build;
+mod cgroups;
 mod chart;
 mod growth;
 mod machine;
@@ -119,7 +120,7 @@ fn work() -> Result<ExitCode> {
 
 /// Removes our cgroups of those processes, in all trees: where we are, and at the top.
 fn remove_cgroups(whose: impl Fn(u32) -> bool) {
-    for dir in machine::cgroup_dirs() {
+    for dir in cgroups::cgroup_dirs() {
         host::sweep(&dir, &whose, |dir| {
             host::remove(dir);
         });

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use workshop::host;
 
-use super::machine;
+use super::cgroups;
 use super::measure::Bench;
 use super::report::Measured;
 use super::stats::{Rounds, median, medians};
@@ -103,7 +103,7 @@ impl Cgroups {
             if !below.is_empty() {
                 fs::create_dir(&dir).with_context(|| format!("mkdir {}", dir.display()))?;
                 cgroups.0.push(dir.clone());
-                if machine::version_2().is_some() {
+                if cgroups::version_2().is_some() {
                     let offered = fs::read_to_string(dir.join("cgroup.controllers"))?;
                     let add: String =
                         offered.split_whitespace().map(|c| format!("+{c} ")).collect();

@@ -15,7 +15,8 @@ use workshop::host::State;
 use workshop::patience::eventually;
 use workshop::programs::rootfs;
 
-use super::machine::{self, Machine};
+use super::cgroups;
+use super::machine::Machine;
 use super::report::{Measured, Results};
 use super::rows::{self, BASE, Row, SLOTS};
 use super::stats::Rounds;
@@ -258,7 +259,7 @@ struct Cover(Option<String>);
 
 impl Cover {
     fn over_version_2(row: &Row) -> Result<Cover> {
-        let tree = machine::version_2_beside_1().filter(|_| row.one_version);
+        let tree = cgroups::version_2_beside_1().filter(|_| row.one_version);
         let Some(tree) = tree else { return Ok(Cover(None)) };
         mount(Some("cover"), tree.as_str(), Some("tmpfs"), MsFlags::empty(), None::<&str>)?;
         Ok(Cover(Some(tree)))

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use workshop::programs::rootfs;
 use workshop::steps::STEPS;
 
-use super::{Part, build, machine};
+use super::{Part, build, cgroups};
 
 /// Whose row it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,13 +144,13 @@ pub fn all(place: &Path) -> Result<(Vec<Row>, Vec<String>)> {
 
 /// Where the floor may make its cgroups: where step 5 makes its.
 fn cgroups_of_the_floor() -> Result<Vec<(&'static str, String)>> {
-    if let Some(dir) = machine::version_2() {
+    if let Some(dir) = cgroups::version_2() {
         return Ok(vec![("CGROUP2", dir.display().to_string())]);
     }
     let files =
         [("PIDS", "pids.max"), ("MEMORY", "memory.limit_in_bytes"), ("CPU", "cpu.cfs_quota_us")];
     let dir = |(name, file)| {
-        let dir = machine::version_1(file).with_context(|| format!("no cgroup has a {file}"))?;
+        let dir = cgroups::version_1(file).with_context(|| format!("no cgroup has a {file}"))?;
         Ok((name, dir.display().to_string()))
     };
     files.into_iter().map(dir).collect()
@@ -199,7 +199,7 @@ fn others(rootfs: &str, place: &Path, rows: &mut Vec<Row>, notes: &mut Vec<Strin
             argv.push("/bin/true".into());
         }
         let one_version = id == "crun";
-        if one_version && machine::version_2_beside_1().is_some() {
+        if one_version && cgroups::version_2_beside_1().is_some() {
             notes.push("crun: knows no version 2 beside 1, which is hidden from it".into());
         }
         let row = Row::new(id, &format!("{version}{what}"), Kind::Other, argv);
