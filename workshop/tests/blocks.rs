@@ -156,7 +156,7 @@ const SHELLS: &[(&str, &str, Option<&str>)] = &[
     ("first-command-fails", "```sh\nfalse\ntrue\n```\n", Some("exit status: 1")),
     ("last-command-fails", "```sh\ntrue\nfalse\n```\n", Some("exit status: 1")),
     ("is-to-fail", "```sh,fails\ntrue\nfalse\n```\n", None),
-    ("is-to-fail-and-is-long", "```sh,fails\ntrue\nexpr 1 \\\n    - 1\n# as said\n```\n", None),
+    ("is-to-fail-and-is-long", "```sh,fails\ntrue\nexpr 1 \\\n    - 1\n```\n", None),
     (
         "is-to-fail-in-a-loop",
         "```sh,fails\nx=1\nfor i in 1; do\n    expr $i - $x\ndone\n```\n",
