@@ -9,7 +9,8 @@ mod state;
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, ExitCode, Output, Stdio};
@@ -19,6 +20,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -113,14 +115,38 @@ pub fn is_gone(pid: u32) -> bool {
     process(pid as i32).is_none_or(|process| process.state == 'Z')
 }
 
+/// A directory that nobody takes for left behind as long as this lives.
+pub type Held = Flock<File>;
+
+/// Makes a directory of ours, and holds it.
+pub fn make(dir: &Path) -> Result<Held> {
+    eventually(|| {
+        match fs::create_dir(dir) {
+            Err(why) if why.kind() != ErrorKind::AlreadyExists => {
+                return Ok(Err(why).with_context(|| format!("mkdir {}", dir.display())));
+            }
+            _ => {}
+        }
+        // Before we hold it, another run may take it for left behind.
+        let held = hold(dir)?;
+        ensure!(dir.exists(), "{} does not stay", dir.display());
+        Ok(Ok(held))
+    })?
+}
+
+fn hold(dir: &Path) -> Result<Held> {
+    let held = Flock::lock(File::open(dir)?, FlockArg::LockExclusiveNonblock);
+    held.map_err(|(_, why)| why).with_context(|| format!("lock {}", dir.display()))
+}
+
 /// Removes from a directory what is left of processes: some are killed, and all that would have
-/// cleaned up with them.
+/// cleaned up with them. In another PID namespace each looks as if it were gone, hence the lock.
 pub fn sweep(dir: &Path, whose: impl Fn(u32) -> bool, remove: impl Fn(&Path)) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let rest = name.to_str().and_then(|name| name.strip_prefix(NAME));
         let pid = rest.and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
-        if pid.is_some_and(&whose) {
+        if pid.is_some_and(&whose) && hold(&entry.path()).is_ok() {
             remove(&entry.path());
         }
     }
@@ -134,6 +160,7 @@ pub struct Host {
     envs: Vec<(OsString, OsString)>,
     /// For its files.
     place: PathBuf,
+    held: Option<Held>,
     sandbox: Option<Sandbox>,
 }
 
@@ -151,9 +178,10 @@ impl Host {
         let name = format!("{NAME}{}-{number}", process::id());
         let envs = envs.iter().map(|(name, value)| ((*name).into(), (*value).to_owned()));
         let place = Path::new("/tmp").join(&name);
-        let mut host = Host { number, privilege, envs: envs.collect(), place, sandbox: None };
+        let envs = envs.collect();
+        let mut host = Host { number, privilege, envs, place, held: None, sandbox: None };
         let place = &host.place;
-        fs::create_dir(place).with_context(|| format!("mkdir {}", place.display()))?;
+        host.held = Some(make(place)?);
         fs::set_permissions(place, PermissionsExt::from_mode(0o755))?;
         host.sandbox = Some(Sandbox::create(privilege, &name)?);
         Ok(host)

@@ -9,7 +9,6 @@ use std::sync::LazyLock;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::host::{is_gone, sweep};
 use crate::vm;
 use crate::workspace::{cargo, workspace};
 
@@ -32,9 +31,7 @@ static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
 
 static ROOTFS: LazyLock<PathBuf> = LazyLock::new(|| {
     let made = make_rootfs(&program("workshop"), &programs().join("../test-rootfs"));
-    let rootfs = made.expect("a root filesystem");
-    sweep(&rootfs.join("tmp"), is_gone, |dir| drop(fs::remove_dir_all(dir)));
-    rootfs
+    made.expect("a root filesystem")
 });
 
 /// Makes a root filesystem for tests or checks, with our own program `workshop`: of the busybox at

@@ -2,9 +2,9 @@
 //! gone, however it ended, the worker clears away what it had begun, and ends.
 
 use std::env;
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{self, Command, ExitCode, Stdio};
@@ -48,13 +48,14 @@ fn clear() {
 /// Starts the worker, and waits for it.
 fn watch(worker: &mut Command) -> Result<ExitCode> {
     let place = Path::new("/tmp").join(format!("{NAME}{}", process::id()));
+    let held = host::make(&place)?;
     // A program in it may be for every user.
-    DirBuilder::new().mode(0o755).create(&place).context("make a directory in /tmp")?;
+    fs::set_permissions(&place, PermissionsExt::from_mode(0o755))?;
     worker.args(env::args_os().skip(1)).env("TMPDIR", &place).process_group(0);
     // Open until we end, however we do.
     let mut worker = worker.stdin(Stdio::piped()).spawn().context("start the worker")?;
     let stdin = worker.stdin.take();
     let ended = worker.wait().context("wait for the worker")?;
-    drop(stdin);
+    drop((stdin, held));
     Ok(ExitCode::from(ended.code().map_or(1, |code| code as u8)))
 }

@@ -10,19 +10,20 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::{CGROUPS, is_gone, sweep};
+use super::{CGROUPS, Held, is_gone, make, sweep};
 use crate::patience::eventually;
 use crate::privilege::Privilege;
 
 /// The cgroups of a host, as long as it is needed.
 pub(super) struct Sandbox {
     dirs: Vec<PathBuf>,
+    held: Vec<Held>,
 }
 
 impl Sandbox {
     /// Makes them, by this name.
     pub(super) fn create(privilege: Privilege, name: &str) -> Result<Sandbox> {
-        let mut sandbox = Sandbox { dirs: Vec::new() };
+        let mut sandbox = Sandbox { dirs: Vec::new(), held: Vec::new() };
         if privilege != Privilege::Root {
             return Ok(sandbox);
         }
@@ -38,7 +39,7 @@ impl Sandbox {
                 remove(dir);
             });
             let dir = parent.join(name);
-            fs::create_dir(&dir).with_context(|| format!("mkdir {}", dir.display()))?;
+            sandbox.held.push(make(&dir)?);
             sandbox.dirs.push(dir.clone());
             if controllers.is_empty() {
                 let enable = fs::read_to_string(dir.join("cgroup.controllers"))?;
