@@ -19,6 +19,7 @@ use nix::unistd::Pid;
 
 use crate::host::{Process, descendants, processes};
 use crate::patience::{eventually, patience};
+use crate::temp::TempDir;
 use crate::terminal::Terminal;
 use crate::vm::slowness;
 
@@ -31,7 +32,7 @@ pub struct Runner {
     /// The root filesystem of its containers, if it has come so far.
     rootfs: Option<PathBuf>,
     /// A directory for the files of a check: the same path on the host and in the container.
-    place: tempfile::TempDir,
+    place: TempDir,
 }
 
 /// How a command ended, and what it said.
@@ -81,7 +82,7 @@ impl Runner {
 
     /// A runner that is given a command alone.
     pub fn without_run(argv: Vec<OsString>, rootfs: Option<PathBuf>) -> Result<Runner> {
-        let place = tempfile::Builder::new().prefix("check-").tempdir()?;
+        let place = TempDir::new("check-")?;
         fs::set_permissions(place.path(), PermissionsExt::from_mode(0o755))?;
         let runner = Runner { argv, last: Mutex::default(), rootfs, place };
         if let Some(inside) = runner.inside() {

@@ -22,6 +22,7 @@ pub mod privilege;
 pub mod programs;
 pub mod steps;
 pub mod storm;
+pub mod temp;
 pub mod terminal;
 #[cfg(feature = "testing")]
 pub mod testing;

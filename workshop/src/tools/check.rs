@@ -20,6 +20,7 @@ use workshop::host::Host;
 use workshop::privilege::Privilege;
 use workshop::programs;
 use workshop::steps::STEPS;
+use workshop::temp::TempDir;
 use workshop::worker;
 
 /// How many checks run at once: they wait more than they compute.
@@ -103,7 +104,7 @@ fn work(args: &Args) -> Result<ExitCode> {
     let argv = argv(args)?;
     // In a user namespace that we have not made, say: then no check could tell anything.
     drop(Host::create(privilege, &[]).context("make a place for the checks (without unshare?)")?);
-    let dir = tempfile::Builder::new().prefix("check-").tempdir()?;
+    let dir = TempDir::new("check-")?;
     let rootfs = dir.path().join("rootfs");
     let rootfs = if step >= 4 { Some(make_rootfs(&rootfs)?) } else { None };
     let rootfs = rootfs.as_deref();

@@ -14,6 +14,7 @@ use serde_json::Value;
 use workshop::host::State;
 use workshop::patience::eventually;
 use workshop::programs::rootfs;
+use workshop::temp::TempDir;
 
 use super::cgroups;
 use super::machine::Machine;
@@ -166,7 +167,8 @@ impl Bench<'_> {
     /// The times of some runs in microseconds, of which each must succeed, and leave nothing.
     fn batch(&self, row: &Row, runs: u32, idle: bool) -> Result<Vec<f64>> {
         let cover = Cover::over_version_2(row)?;
-        let export = tempfile::NamedTempFile::new()?;
+        let place = TempDir::new("bench-")?;
+        let export = place.path().join("times");
         let mut hyperfine = Command::new("hyperfine");
         hyperfine.args(["-N", "--style", "none", "--runs", &runs.to_string()]);
         hyperfine.args(["--warmup", if idle { "1" } else { "3" }]);
@@ -174,13 +176,13 @@ impl Bench<'_> {
             hyperfine.args(["--prepare", "sleep 0.1"]);
         }
         let line: Vec<_> = row.argv(0).map(|word| quoted(&word)).collect();
-        hyperfine.arg("--export-json").arg(export.path()).arg(line.join(" "));
+        hyperfine.arg("--export-json").arg(&export).arg(line.join(" "));
         let output = hyperfine.envs(row.envs.iter().cloned()).output().context("hyperfine")?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "{}: {}", row.id, said.trim());
         drop(cover);
         self.unchanged(row)?;
-        let json: Value = serde_json::from_slice(&fs::read(export.path())?)?;
+        let json: Value = serde_json::from_slice(&fs::read(&export)?)?;
         let result = &json["results"][0];
         let ended = result["exit_codes"].as_array().context("no exit codes from hyperfine")?;
         ensure!(ended.iter().all(|code| code == 0), "{}: exit codes {ended:?}", row.id);

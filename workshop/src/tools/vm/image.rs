@@ -11,7 +11,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use cpio::newc::{self, ModeFileType};
 use serde_json::Value;
-use tempfile::NamedTempFile;
+use workshop::temp::TempDir;
 use workshop::workspace::{cargo, workspace};
 
 use super::{Settings, output};
@@ -45,7 +45,8 @@ const USERS: &str = "root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/tmp:/bin/sh\n
 pub fn make(cache: &Path, settings: &Settings) -> Result<File> {
     let workspace = fs::canonicalize(workspace())?;
     let programs = programs()?;
-    let file = tempfile::tempfile_in(cache)?;
+    let place = TempDir::below(cache, "image-")?;
+    let file = File::create_new(place.path().join("image"))?;
     let mut image = Image { archive: BufWriter::new(file.try_clone()?), there: BTreeSet::new() };
     image.file(Path::new("init"), 0o755, INIT.as_bytes())?;
 
@@ -148,9 +149,10 @@ struct Image {
 impl Image {
     /// Puts a program in, without what is in it for debuggers, and the libraries that it needs.
     fn program(&mut self, from: &Path, to: &Path) -> Result<()> {
-        let stripped = NamedTempFile::new()?;
-        let strip = output(Command::new("strip").arg("-o").arg(stripped.path()).arg(from));
-        let from = if strip.is_ok() { stripped.path() } else { from };
+        let place = TempDir::new("strip-")?;
+        let stripped = place.path().join("stripped");
+        let strip = output(Command::new("strip").arg("-o").arg(&stripped).arg(from));
+        let from = if strip.is_ok() { &stripped } else { from };
         self.put(to, 0o755, &fs::read(from).with_context(|| format!("read {}", from.display()))?)?;
         // It fails for what is linked statically.
         let libraries = output(Command::new("ldd").arg(from)).unwrap_or_default();

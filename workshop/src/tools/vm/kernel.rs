@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use workshop::temp::TempDir;
 
 use super::output;
 
@@ -17,9 +18,9 @@ pub fn fetched(cache: &Path, debian: &str) -> Result<PathBuf> {
     let hint = "download a kernel (or give one with --kernel)";
     let package = package(debian).context(hint)?;
     println!("vm: fetching {package}");
-    let place = tempfile::tempdir_in(cache)?;
+    let place = TempDir::below(cache, "kernel-")?;
     let mut download = Command::new("apt-get");
-    output(download.args(["download", &package]).current_dir(&place)).context(hint)?;
+    output(download.args(["download", &package]).current_dir(place.path())).context(hint)?;
     let deb = only(place.path())?;
     let unpacked = place.path().join("unpacked");
     output(Command::new("dpkg").arg("-x").arg(deb).arg(&unpacked))?;
