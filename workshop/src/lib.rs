@@ -5,7 +5,8 @@
 //!   `storm` kills many at random moments.
 //! * **The book**: `book` reads its pages, finds their faults, and types their commands.
 //! * **Around them**: `workspace`, `steps` and `programs` are what there is to look at; `privilege`
-//!   and `vm`, where we are; `patience`, how long we wait; and the `worker` clears away.
+//!   and `vm`, where we are; `patience`, how long we wait; `temp`, a directory for a while; and the
+//!   `worker` clears away.
 //! * **Tools**: a file each in `src/tools`, with a folder of its name for its parts. `main.rs` is
 //!   their list. `cargo workshop rootfs` is the first thing that a room builds: keep it small.
 //! * **Tests**: in `tests`, each asks the steps, the book or a tool for one thing, which its first

@@ -67,8 +67,8 @@ if [ "$shell" = true ]; then
     (become 0 setsid --ctty sh -il < /dev/console > /dev/console 2>&1) || :
     poweroff -f
 fi
-# Both users write to it.
-chown -R 1000:1000 "$workspace"
+# Both users write to them. (Cargo may build elsewhere than in the workspace.)
+chown -R 1000:1000 "$workspace" "${steps%/*}"
 status=0
 # A user has no cgroups in version 1, and all else is as in version 2.
 [ "$cgroups" = v1 ] && users=0 || users="1000 0"
