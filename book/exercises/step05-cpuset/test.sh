@@ -18,4 +18,11 @@ said=$(run grep Cpus_allowed_list: /proc/self/status)
 [ "$(echo "$said" | allowed)" = "$all" ] || fail "without the option it is to be $all, not: $said"
 said=$(run --cpuset-cpus 99999 echo it runs)
 case $said in *"it runs"*) fail "a processor that does not exist is to be an error" ;; esac
+target=${CARGO_TARGET_DIR:-target}/debug/step05-cgroups
+sudo=$(command -v sudo) || sudo=
+[ "$(id -u)" = 0 ] && sudo=
+$sudo env ROOTFS="${ROOTFS:-rootfs}" sh -c '"$0" run --cpuset-cpus "$1" sleep 99 & sleep 1; kill -9 $!' "$target" "$first" 2>/dev/null
+run true
+left=$(find /sys/fs/cgroup -path "*cpuset*" -name "step05-*" 2>/dev/null | head -n 1)
+[ -z "$left" ] || fail "what kill -9 has left is to go with the next run, and $left is there"
 echo "$name: well done"
