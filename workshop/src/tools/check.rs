@@ -63,6 +63,9 @@ pub struct Args {
     command: Vec<OsString>,
 }
 
+/// Why a check was not run that only root can make.
+const NEEDS_ROOT: &str = "it needs root";
+
 /// What came of a check.
 enum Outcome {
     Holds,
@@ -167,7 +170,7 @@ fn outcome(check: &Check, step: usize, subject: &Subject) -> Outcome {
     let missing = |tool| Command::new(tool).arg("--help").output().is_err();
     let full_screen = ["full-screen", "killed-in-full-screen"].contains(&check.id);
     if check.needs_root(step) && subject.privilege != Privilege::Root {
-        return Outcome::NotRun("it needs root");
+        return Outcome::NotRun(NEEDS_ROOT);
     } else if full_screen && missing("busybox") {
         return Outcome::NotRun("it needs a busybox on this machine, for its vi");
     }

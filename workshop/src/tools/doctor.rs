@@ -52,8 +52,7 @@ enum User {
     Sudo {
         password: bool,
     },
-    /// There is a sudo, but this user is in no group that it usually lets in.
-    Unlisted,
+    /// There is no sudo, or not for this user.
     Plain,
 }
 
@@ -229,11 +228,6 @@ fn privilege(found: &Findings) -> Line {
         User::Sudo { password: false } => {
             good("privilege", "a user, and a sudo that asks for no password")
         }
-        User::Unlisted => bad(
-            "privilege",
-            "a user in none of the groups sudo, wheel and admin: may they use sudo?",
-            "sudo -v",
-        ),
         User::Plain if found.namespaces.tried.is_ok() => bad(
             "privilege",
             "a user without sudo, who has to take a user namespace",
@@ -328,7 +322,7 @@ fn delegation(found: &Findings) -> Line {
     match (found.user, tried) {
         (User::Root | User::RootInName, _) => note(what, "root needs none"),
         (_, Ok(())) => good(what, "this user may make cgroups here"),
-        (User::Sudo { .. } | User::Unlisted, _) => note(what, "no cgroup is this user's: step 5 takes sudo"),
+        (User::Sudo { .. }, _) => note(what, "no cgroup is this user's: step 5 takes sudo"),
         (User::Plain, Err(_)) if *world == World::V2 && missing.is_empty() && *systemd => bad(
             what,
             "no cgroup is this user's",

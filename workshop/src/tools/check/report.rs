@@ -12,7 +12,7 @@ use workshop::checks::{Check, Subject, TRIED};
 use workshop::container::typed;
 use workshop::privilege::Privilege;
 
-use super::Outcome;
+use super::{NEEDS_ROOT, Outcome};
 
 /// How much of what a program says is shown.
 const SHOWN: usize = 4;
@@ -27,7 +27,7 @@ pub(super) fn tell(
 ) -> Result<ExitCode> {
     let mut out = io::stdout();
     let (mut hold, mut not_run, mut read, mut first) = (0, 0, Vec::new(), None);
-    let mut from = 0;
+    let (mut from, mut takes_root) = (0, false);
     for (check, result) in checks.iter().zip(results) {
         if check.from != from {
             from = check.from;
@@ -44,6 +44,7 @@ pub(super) fn tell(
             }
             Outcome::NotRun(why) => {
                 not_run += 1;
+                takes_root |= why == NEEDS_ROOT;
                 writeln!(out, "· {proves} ({id})\n    not run: {why}")?;
             }
             Outcome::Fails(why) => {
@@ -70,7 +71,7 @@ pub(super) fn tell(
     let reading =
         if read.is_empty() { String::new() } else { format!("; read {}", read.join(", ")) };
     writeln!(out, "{holding}{not_run}{reading}.")?;
-    if !not_run.is_empty() && subject.privilege != Privilege::Root {
+    if takes_root && subject.privilege != Privilege::Root {
         let us = env::current_exe().context("our own path")?;
         writeln!(out, "With root: sudo {}", again(&us, step, subject, &subject.argv))?;
     }

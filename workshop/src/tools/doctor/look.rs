@@ -67,16 +67,15 @@ fn user() -> User {
     }
     match ask(Command::new("sudo").args(["-n", "true"])) {
         Ok(_) => User::Sudo { password: false },
-        Err(_) if in_path("sudo") && listed() => User::Sudo { password: true },
-        Err(_) if in_path("sudo") => User::Unlisted,
+        Err(_) if in_path("sudo") && may_sudo() => User::Sudo { password: true },
         Err(_) => User::Plain,
     }
 }
 
-/// Whether this user is in a group that distributions let use sudo.
-fn listed() -> bool {
-    let groups = ask(Command::new("id").arg("-nG")).unwrap_or_default();
-    groups.split_whitespace().any(|group| ["sudo", "wheel", "admin"].contains(&group))
+/// Whether sudo would let this user in: whom it would not it tells so before it asks for a password.
+fn may_sudo() -> bool {
+    let said = Command::new("sudo").args(["-n", "-v"]).env("LC_ALL", "C").output();
+    !said.is_ok_and(|said| String::from_utf8_lossy(&said.stderr).contains("may not run sudo"))
 }
 
 fn is_root() -> bool {

@@ -58,7 +58,6 @@ const CASES: &[Case] = &[
         m.container = Some("a container (lxc)".into());
         refuse(m);
     }),
-    ("a user whom sudo may not know", |m| m.user = User::Unlisted),
     ("a user without sudo", |m| m.user = User::Plain),
     ("a user without sudo, and no systemd", |m| {
         m.user = User::Plain;
