@@ -281,6 +281,8 @@ fn snapshot(name: &str, dir: &TempDir, args: &[&str]) -> Result<()> {
             (r"SigIgn:\\t\w+", r"SigIgn:\t…"),
             // The shell says it, in its own words.
             (r"(exit code \d+ instead of 126), and it says: .*for-another-machine: \d.*", "$1"),
+            // Where a full-screen program gets stuck is a matter of the moment.
+            (r"(\(full-screen\)\n) .*", "$1    …"),
             (hostname.as_str(), r"\nhost\n"),
         ],
     }, {
