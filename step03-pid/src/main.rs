@@ -19,11 +19,10 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SIGCONT, SIGHUP, SIGKILL, SIGTSTP, SIGTTIN, SIGTTOU, SigSet, Signal, kill};
-use nix::sys::signalfd::SignalFd;
 use nix::sys::wait::WaitStatus::{Exited, Signaled, StillAlive};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::sys::{prctl::set_pdeathsig, signalfd::SignalFd};
 use nix::unistd::{Pid, close, pipe, sethostname};
 
 // ANCHOR: Cli
@@ -83,7 +82,8 @@ fn run(container: &Container) -> Result<ExitCode> {
     init.arg("child").args(env::args_os().skip(2));
     let mut child = init.spawn().context("start /proc/self/exe")?;
     drop(writer);
-    let ready = File::from(reader).read_to_end(&mut Vec::new()).context("wait for PID 1");
+    let mut reader = File::from(reader);
+    let ready = reader.read_to_end(&mut Vec::new()).context("wait for PID 1");
     let ended = ready.and_then(|_| supervise(&mut child));
     // If it is we who failed, nothing in the namespace may go on.
     ended.inspect_err(|_| drop(child.kill().and(child.wait())))

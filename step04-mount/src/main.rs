@@ -20,11 +20,10 @@ use clap::Parser;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SIGCONT, SIGHUP, SIGKILL, SIGTSTP, SIGTTIN, SIGTTOU, SigSet, Signal, kill};
-use nix::sys::signalfd::SignalFd;
 use nix::sys::wait::WaitStatus::{Exited, Signaled, StillAlive};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::sys::{prctl::set_pdeathsig, signalfd::SignalFd};
 use nix::unistd::{Pid, chdir, close, pipe, pivot_root, sethostname};
 
 #[derive(Parser)]
@@ -90,7 +89,8 @@ fn run(container: &Container) -> Result<ExitCode> {
     // ANCHOR_END: run-environment
     let mut child = init.spawn().context("start /proc/self/exe")?;
     drop(writer);
-    let ready = File::from(reader).read_to_end(&mut Vec::new()).context("wait for PID 1");
+    let mut reader = File::from(reader);
+    let ready = reader.read_to_end(&mut Vec::new()).context("wait for PID 1");
     let ended = ready.and_then(|_| supervise(&mut child));
     // If it is we who failed, nothing in the namespace may go on.
     ended.inspect_err(|_| drop(child.kill().and(child.wait())))
