@@ -3,7 +3,7 @@
 
 mod command;
 mod exit_codes;
-mod filesystem;
+pub(crate) mod filesystem;
 mod limits;
 mod processes;
 mod remains;

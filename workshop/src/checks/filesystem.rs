@@ -12,7 +12,7 @@ use crate::container::{Runner, end};
 use crate::host::State;
 
 /// A root by chroot(2), with the host's `/proc` in it.
-const BY_CHROOT: &str = r#"shift; exec unshare --mount sh -c '
+pub(crate) const BY_CHROOT: &str = r#"shift; exec unshare --mount sh -c '
     mount --rbind /proc "$ROOTFS/proc" && exec chroot "$ROOTFS" "$@"' sh "$@""#;
 
 pub(super) const CHECKS: &[Check] = &[

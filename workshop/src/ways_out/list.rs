@@ -11,10 +11,7 @@ use super::attempts::{
 };
 use super::{Open, Way};
 use crate::checks::Fails::{Saboteur, Step};
-
-/// A root by chroot(2), with the host's `/proc` in it.
-const BY_CHROOT: &str = r#"shift; exec unshare --mount sh -c '
-    mount --rbind /proc "$ROOTFS/proc" && exec chroot "$ROOTFS" "$@"' sh "$@""#;
+use crate::checks::filesystem::BY_CHROOT;
 
 /// A root by pivot_root(2), with the host's still below it.
 const WITHOUT_UMOUNT: &str = r#"shift; exec unshare --mount sh -c '
