@@ -1,0 +1,70 @@
+//! Version 2: one tree for all controllers, so one directory. Which controllers a cgroup's children
+//! have is written in its `cgroup.subtree_control`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::trees::own_cgroup;
+use super::{Cgroup, Limits, write, write_swap};
+
+// ANCHOR: v2
+/// Makes the directory and writes the limits there.
+pub fn set_limits(cgroup: &mut Cgroup, limits: &Limits) -> Result<()> {
+    let own = own_cgroup("cgroup2")?.context("no cgroups are mounted")?;
+    let mut controllers = vec!["pids"];
+    if limits.memory.is_some() {
+        controllers.push("memory");
+    }
+    if limits.cpus.is_some() {
+        controllers.push("cpu");
+    }
+    let dir = cgroup.directory_in(&find_parent(&own, &controllers)?)?;
+    write(&dir, "pids.max", limits.pids_limit)?;
+    if let Some(bytes) = limits.memory {
+        write(&dir, "memory.max", bytes)?;
+        // Swap is counted by itself, and must not widen the limit.
+        write_swap(&dir, "memory.swap.max", 0)?;
+    }
+    if let Some(quota) = limits.cpus {
+        write(&dir, "cpu.max", quota)?;
+    }
+    Ok(())
+}
+// ANCHOR_END: v2
+
+// ANCHOR: find_parent
+/// The nearest cgroup, from our own upwards, whose children have these controllers. It may hold no
+/// processes itself, so it is not our own; but for the root, which may have both.
+fn find_parent(own: &Path, controllers: &[&str]) -> Result<PathBuf> {
+    for dir in own.ancestors() {
+        if has_all(&dir.join("cgroup.subtree_control"), controllers) {
+            return Ok(dir.into());
+        }
+        let is_root = dir.join("cgroup.procs").exists() && !dir.join("cgroup.type").exists();
+        if is_root {
+            enable(dir, controllers)?;
+            return Ok(dir.into());
+        }
+    }
+    bail!("no cgroup of version 2 above {own:?} gives its children {controllers:?}")
+}
+
+/// Gives the children of a cgroup these controllers.
+fn enable(dir: &Path, controllers: &[&str]) -> Result<()> {
+    let offered = has_all(&dir.join("cgroup.controllers"), controllers);
+    ensure!(
+        offered,
+        "no controllers {controllers:?}: was the kernel started with cgroup_enable=memory?"
+    );
+    let line: Vec<_> = controllers.iter().map(|controller| format!("+{controller}")).collect();
+    write(dir, "cgroup.subtree_control", line.join(" "))
+}
+
+/// Does the file name all these controllers?
+fn has_all(file: &Path, controllers: &[&str]) -> bool {
+    let names = fs::read_to_string(file).unwrap_or_default();
+    controllers.iter().all(|controller| names.split_whitespace().any(|name| name == *controller))
+}
+// ANCHOR_END: find_parent

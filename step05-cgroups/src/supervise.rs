@@ -1,0 +1,109 @@
+//! How `run` waits for PID 1, and PID 1 for the command: both pass signals on, and reap, as tini does.
+
+use std::os::fd::AsFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ExitCode, ExitStatus};
+
+use anyhow::{Context, Result};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{self, SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
+
+// ANCHOR: supervise
+/// Waits until `child` ends, and returns its exit code.
+pub fn supervise(child: &mut Child, signals: &SignalFd) -> Result<ExitCode> {
+    // What has come already came too early for the command, ^C at the terminal, too.
+    while let Some(signal) = signals.read_signal().context("read signalfd")? {
+        pass_on(&signal, child);
+    }
+    loop {
+        if let Some(code) = reap(child)? {
+            return Ok(ExitCode::from(code));
+        }
+        let mut wait_for = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        poll(&mut wait_for, PollTimeout::NONE).context("poll")?;
+        while let Some(signal) = signals.read_signal().context("read signalfd")? {
+            if !sent_by_the_terminal(&signal) {
+                pass_on(&signal, child);
+            }
+        }
+    }
+}
+// ANCHOR_END: supervise
+
+// ANCHOR: block_signals
+/// Makes signals wait until we read them from the descriptor that this returns.
+pub fn block_signals() -> Result<SignalFd> {
+    let mut signals = SigSet::all();
+    // ^Z must stop us, and `fg` let us go on.
+    for signal in [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGCONT] {
+        signals.remove(signal);
+    }
+    signals.thread_block().context("block signals")?;
+    let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+    SignalFd::with_flags(&signals, flags).context("signalfd")
+}
+// ANCHOR_END: block_signals
+
+// ANCHOR: sent_by_the_terminal
+/// Did the terminal send it? Then every process in the foreground has it, and the command, too.
+fn sent_by_the_terminal(signal: &siginfo) -> bool {
+    let keys = [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGWINCH]; // ^C, ^\, a new window size
+    // A process that sends one leaves a code of 0 or less (`man 2 sigaction`).
+    signal.ssi_code > 0 && keys.iter().any(|key| *key as u32 == signal.ssi_signo)
+}
+// ANCHOR_END: sent_by_the_terminal
+
+// ANCHOR: pass_on
+/// Sends the child the signal that we got.
+fn pass_on(signal: &siginfo, child: &Child) {
+    match Signal::try_from(signal.ssi_signo as i32) {
+        Ok(Signal::SIGCHLD) => {} // it is about a child of ours
+        Ok(signal) => {
+            let _ = signal::kill(Pid::from_raw(child.id() as i32), signal);
+        }
+        // nix has no names for these.
+        Err(_) => crate::say(&format!("real-time signal {} is not passed on", signal.ssi_signo)),
+    }
+}
+// ANCHOR_END: pass_on
+
+// ANCHOR: reap
+/// Reaps whoever has ended: our child, whose exit code this returns, and the orphans of PID 1.
+fn reap(child: &mut Child) -> Result<Option<u8>> {
+    let ours = Pid::from_raw(child.id() as i32);
+    let ended = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
+    loop {
+        // WNOWAIT only looks who has.
+        let who = match waitid(Id::All, ended | WaitPidFlag::WNOWAIT) {
+            Ok(WaitStatus::StillAlive) => return Ok(None),
+            Ok(status) => status.pid(),
+            Err(_) => None, // it died of a real-time signal, which nix does not know
+        };
+        // Std knows all signals, so our child is left to it.
+        if let Some(status) = child.try_wait().context("wait")? {
+            return Ok(Some(exit_code(status)));
+        }
+        match waitid(who.map_or(Id::All, Id::Pid), ended) {
+            // Our child after all: it ended just now.
+            Ok(WaitStatus::Exited(pid, code)) if pid == ours => return Ok(Some(code as u8)),
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == ours => {
+                return Ok(Some(128 + signal as u8));
+            }
+            _ => {}
+        }
+    }
+}
+// ANCHOR_END: reap
+
+// ANCHOR: exit_code
+/// The exit code as a shell has it: 128 + n after a death by signal n (`man 1p sh`).
+fn exit_code(status: ExitStatus) -> u8 {
+    match status.signal() {
+        Some(signal) => 128 + signal as u8,
+        None => status.code().unwrap_or(125) as u8, // there is one, if no signal was it
+    }
+}
+// ANCHOR_END: exit_code
