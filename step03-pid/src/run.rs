@@ -25,14 +25,15 @@ pub fn run(container: &Container) -> Result<ExitCode> {
         sethostname(name).with_context(|| format!("sethostname {name:?} (at most 64 bytes)"))?;
     }
     close_inherited()?;
-    // No child would leave an exit code (`man 2 wait`).
-    ensure!(!is_ignored(Signal::SIGCHLD)?, "our caller ignores SIGCHLD");
+    let ignored = ignored_signals()?;
+    // Then no child would leave an exit code (`man 2 wait`).
+    ensure!(!ignored.contains(Signal::SIGCHLD), "our caller ignores SIGCHLD");
     let signals = block_signals()?;
     // PID 1 inherits both ends, and tells us how far it is.
     let (reader, writer) = pipe().context("pipe")?;
     let mut init = init(container).spawn().context("start /proc/self/exe")?;
     drop(writer);
-    let ended = match wait_for_start(reader) {
+    let ended = match wait_for_start(reader, ignored) {
         Ok(None) => supervise(&mut init, &signals),
         Ok(Some(signal)) => Ok(ExitCode::from(128 + signal)),
         Err(error) => Err(error),
@@ -61,10 +62,10 @@ fn init(container: &Container) -> Command {
 
 // ANCHOR: wait_for_start
 /// Waits until PID 1 has started the command, or until a signal ends the start: its number.
-fn wait_for_start(pipe: OwnedFd) -> Result<Option<u8>> {
+fn wait_for_start(pipe: OwnedFd, ignored: SigSet) -> Result<Option<u8>> {
     let mut signals = SigSet::empty();
     for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM] {
-        if !is_ignored(signal)? {
+        if !ignored.contains(signal) {
             signals.add(signal);
         }
     }
@@ -99,15 +100,16 @@ fn close_inherited() -> Result<()> {
 }
 // ANCHOR_END: close_inherited
 
-// ANCHOR: is_ignored
-/// Do we ignore a signal, as our caller did (`man 5 proc_pid_status`, SigIgn)?
-fn is_ignored(signal: Signal) -> Result<bool> {
+// ANCHOR: ignored_signals
+/// The signals that our caller ignores, and so we do (`man 5 proc_pid_status`, SigIgn).
+fn ignored_signals() -> Result<SigSet> {
     let status = fs::read_to_string("/proc/self/status").context("read /proc/self/status")?;
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:\t")).unwrap_or("0");
     let mask = u64::from_str_radix(mask, 16)?;
-    Ok(mask & 1 << (signal as u32 - 1) != 0) // bit 0 is of signal 1
+    // Bit 0 is of signal 1.
+    Ok(Signal::iterator().filter(|signal| mask & 1 << (*signal as u32 - 1) != 0).collect())
 }
-// ANCHOR_END: is_ignored
+// ANCHOR_END: ignored_signals
 
 // ANCHOR: take_the_terminal_back
 /// Takes the terminal back from a shell that ended inside. It had put itself in the foreground, and

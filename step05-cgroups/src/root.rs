@@ -51,12 +51,9 @@ fn mount_proc() -> Result<()> {
     mount_new("proc", "/proc", INERT, None)?;
     for part in ["sys", "bus", "fs", "irq", "acpi", "scsi", "kcore", "keys", "sysrq-trigger"] {
         let part = format!("/proc/{part}");
-        let path = Path::new(&part);
-        if path.is_dir() {
-            bind_read_only(&part, &part, INERT)?;
-        } else if path.exists() {
-            bind_read_only("../dev/null", &part, INERT)?;
-        }
+        let Ok(metadata) = fs::metadata(&part) else { continue }; // not in this kernel
+        let source = if metadata.is_dir() { &part } else { "../dev/null" };
+        bind_read_only(source, &part, INERT)?;
     }
     Ok(())
 }

@@ -16,9 +16,29 @@ pub fn path(step: &str, file: &str) -> PathBuf {
     workspace().join(step).join("src").join(file)
 }
 
-/// The text of a file, without the marks by which the book finds its parts.
+/// The text of a file of `src`, without the marks by which the book finds its parts.
 pub fn read(step: &str, file: &str) -> Result<String> {
     let path = path(step, file);
     let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     Ok(text.split_inclusive('\n').filter(|line| !line.contains("ANCHOR")).collect())
+}
+
+/// The files of a step's `src`, those in folders included: `cgroup/v1.rs`.
+pub fn files(step: &str) -> Result<Vec<String>> {
+    let mut files = Vec::new();
+    let mut folders = vec![String::new()];
+    while let Some(folder) = folders.pop() {
+        let path = path(step, &folder);
+        for entry in fs::read_dir(&path).with_context(|| format!("read {}", path.display()))? {
+            let entry = entry?;
+            let name = format!("{folder}{}", entry.file_name().to_string_lossy());
+            if entry.file_type()?.is_dir() {
+                folders.push(name + "/");
+            } else {
+                files.push(name);
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
 }

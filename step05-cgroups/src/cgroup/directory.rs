@@ -1,0 +1,99 @@
+//! A directory of a cgroup: locked while it is in use, and removed afterwards.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag, open};
+use nix::sys::stat::Mode;
+use nix::unistd::mkdtemp;
+
+/// Dropping it removes it.
+pub struct Directory {
+    pub path: PathBuf,
+    _lock: Flock<OwnedFd>,
+}
+
+// ANCHOR: make
+impl Directory {
+    /// Makes one in `parent`, where it removes what killed runs have left.
+    pub fn make(parent: &Path) -> Result<Directory> {
+        sweep(parent);
+        loop {
+            let path = mkdtemp(&parent.join("step05-XXXXXX"));
+            let path = path.with_context(|| format!("mkdir in {parent:?}"))?;
+            let error = match lock(&path) {
+                Ok(lock) if path.exists() => return Ok(Directory { path, _lock: lock }),
+                Ok(_) => Errno::ENOENT,
+                Err(error) => error,
+            };
+            let _ = fs::remove_dir(&path);
+            // Before we had locked it, another run may have swept it away. Then we make a new one.
+            if error != Errno::ENOENT && error != Errno::EWOULDBLOCK {
+                return Err(error).with_context(|| format!("lock {path:?}"));
+            }
+        }
+    }
+}
+// ANCHOR_END: make
+
+// ANCHOR: drop
+impl Drop for Directory {
+    fn drop(&mut self) {
+        if let Err(error) = remove(&self.path) {
+            crate::fail(125, &format!("rmdir {:?}: {error}", self.path));
+        }
+    }
+}
+// ANCHOR_END: drop
+
+// ANCHOR: sweep
+/// Removes what killed runs have left in `parent`: it has our name, and nobody has it locked.
+fn sweep(parent: &Path) {
+    let Ok(entries) = fs::read_dir(parent) else { return };
+    for entry in entries.flatten() {
+        if is_ours(&entry.file_name()) {
+            if let Ok(_lock) = lock(&entry.path()) {
+                sweep(&entry.path()); // a container in the container
+                let _ = fs::remove_dir(entry.path());
+            }
+        }
+    }
+}
+
+/// Is it a name as mkdtemp gives it: ours, and six letters or digits?
+fn is_ours(name: &OsStr) -> bool {
+    let random = name.to_str().and_then(|name| name.strip_prefix("step05-"));
+    random.is_some_and(|random| random.len() == 6 && random.chars().all(char::is_alphanumeric))
+}
+
+/// Locks a cgroup, if nobody else has. The lock goes with the last process that has it open.
+fn lock(dir: &Path) -> Result<Flock<OwnedFd>, Errno> {
+    // Not with O_CLOEXEC: PID 1 inherits it.
+    let dir = open(dir, OFlag::O_RDONLY | OFlag::O_DIRECTORY, Mode::empty())?;
+    Flock::lock(dir, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| error)
+}
+// ANCHOR_END: sweep
+
+// ANCHOR: remove
+/// Removes a cgroup and those below it, patiently: the last process may still be on its way out.
+fn remove(dir: &Path) -> io::Result<()> {
+    for delay in 0..8 {
+        match fs::remove_dir(dir) {
+            Err(error) if error.kind() == ErrorKind::ResourceBusy => {}
+            result => return result,
+        }
+        for entry in fs::read_dir(dir)?.flatten() {
+            let _ = remove(&entry.path());
+        }
+        thread::sleep(Duration::from_millis(1 << delay));
+    }
+    fs::remove_dir(dir)
+}
+// ANCHOR_END: remove
