@@ -28,10 +28,12 @@ pub fn run(container: &Container) -> Result<ExitCode> {
     close_inherited()?;
     // No child would leave an exit code (`man 2 wait`).
     ensure!(!is_ignored(Signal::SIGCHLD)?, "our caller ignores SIGCHLD");
+    // ANCHOR: run-chdir
     // PID 1 starts where we are. By an argument its command could learn the path.
     chdir(&container.rootfs).with_context(|| {
         format!("rootfs {:?} (`cargo workshop rootfs` makes one)", container.rootfs)
     })?;
+    // ANCHOR_END: run-chdir
     let signals = block_signals()?;
     // PID 1 inherits both ends, and tells us how far it is.
     let (reader, writer) = pipe().context("pipe")?;
