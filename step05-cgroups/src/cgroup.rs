@@ -24,14 +24,16 @@ use nix::unistd::{close, mkdtemp};
 
 pub use limits::Limits;
 
+// ANCHOR: Cgroup
 /// The container's cgroup: one directory, or in version 1 one for each limit. Dropping it removes it.
 /// Each is locked, by which other runs see that it is in use.
 pub struct Cgroup {
     directories: Vec<(PathBuf, Flock<OwnedFd>)>,
 }
+// ANCHOR_END: Cgroup
 
-// ANCHOR: create
 impl Cgroup {
+    // ANCHOR: create
     /// Makes the cgroup and sets its limits.
     pub fn create(limits: &Limits) -> Result<Cgroup> {
         let mut cgroup = Cgroup { directories: Vec::new() };
