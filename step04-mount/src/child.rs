@@ -25,9 +25,11 @@ pub fn child(command: &[OsString]) -> Result<ExitCode> {
     // `run` left us both ends of a pipe, 4 and 5. What std opens, the command will not inherit.
     let mut pipe = File::create("/proc/self/fd/5").context("open the pipe of `run`")?;
     close(4).and(close(5)).context("close the pipe of `run`")?;
+    // ANCHOR: child-change_root
     // The usual one: our caller's is not for files in here.
     umask(Mode::S_IWGRP | Mode::S_IWOTH);
     change_root()?;
+    // ANCHOR_END: child-change_root
     let words = command.join(OsStr::new(" "));
     crate::say(&format!("Running [{}] as pid: {}", words.to_string_lossy(), process::id()));
     // EPIPE if `run` died before we asked to die with it: then nothing may start.

@@ -19,13 +19,15 @@ use nix::unistd::close;
 use directory::Directory;
 pub use limits::Limits;
 
+// ANCHOR: Cgroup
 /// The container's cgroup: one directory, or in version 1 one for each limit.
 pub struct Cgroup {
     directories: Vec<Directory>,
 }
+// ANCHOR_END: Cgroup
 
-// ANCHOR: create
 impl Cgroup {
+    // ANCHOR: create
     /// Makes the cgroup and sets its limits.
     pub fn create(limits: &Limits) -> Result<Cgroup> {
         let mut cgroup = Cgroup { directories: Vec::new() };

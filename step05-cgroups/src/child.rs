@@ -27,9 +27,11 @@ pub fn child(command: &[OsString]) -> Result<ExitCode> {
     let mut pipe = File::create("/proc/self/fd/5").context("open the pipe of `run`")?;
     close(4).and(close(5)).context("close the pipe of `run`")?;
     cgroup::join()?;
+    // ANCHOR: child-change_root
     // The usual one: our caller's is not for files in here.
     umask(Mode::S_IWGRP | Mode::S_IWOTH);
     change_root()?;
+    // ANCHOR_END: child-change_root
     let words = command.join(OsStr::new(" "));
     crate::say(&format!("Running [{}] as pid: {}", words.to_string_lossy(), process::id()));
     // EPIPE if `run` died before we asked to die with it: then nothing may start.

@@ -30,10 +30,12 @@ pub fn run(container: &Container) -> Result<ExitCode> {
     let ignored = ignored_signals()?;
     // Then no child would leave an exit code (`man 2 wait`).
     ensure!(!ignored.contains(Signal::SIGCHLD), "our caller ignores SIGCHLD");
+    // ANCHOR: run-chdir
     // PID 1 starts where we are. By an argument its command could learn the path.
     chdir(&container.rootfs).with_context(|| {
         format!("rootfs {:?} (`cargo workshop rootfs` makes one)", container.rootfs)
     })?;
+    // ANCHOR_END: run-chdir
     let signals = block_signals()?;
     // PID 1 inherits both ends, and tells us how far it is.
     let (reader, writer) = pipe().context("pipe")?;
