@@ -1,7 +1,7 @@
 //! Step 1: run a command.
 //!
-//! There is no wall yet. We say what we run, and then *become* it: `exec` puts the command in our
-//! place, so its exit code, signals and terminal are right without our doing anything.
+//! There is no wall yet. We say what we run, and then *become* it: `exec` replaces us with the
+//! command, so its exit code, its signals and its terminal just work.
 
 #![forbid(unsafe_code)]
 #[cfg(not(target_os = "linux"))]
@@ -35,9 +35,9 @@ struct Container {
 fn main() -> ExitCode {
     match Cli::try_parse() {
         Ok(Cli::Run(container)) => run(&container),
-        Err(usage) => {
-            let _ = usage.print();
-            ExitCode::from(if usage.use_stderr() { 125 } else { 0 })
+        Err(error) => {
+            let _ = error.print();
+            ExitCode::from(if error.use_stderr() { 125 } else { 0 })
         }
     }
 }
@@ -49,14 +49,14 @@ fn run(container: &Container) -> ExitCode {
     let command = &container.command;
     say(&format!("Running [{}]", command.join(OsStr::new(" ")).to_string_lossy()));
     let error = Command::new(&command[0]).args(&command[1..]).exec();
-    // As a shell has it (`man 1p sh`): 127 not found, 126 found but not executable.
+    // The codes of a shell (`man 1p sh`): 127 not found, 126 found but not executable.
     let code = if error.kind() == ErrorKind::NotFound { 127 } else { 126 };
     fail(code, &format!("exec: {:?}: {error}", command[0]))
 }
 // ANCHOR_END: run
 
 // ANCHOR: fail
-/// Says why we end and with which exit code.
+/// Says why we fail, and returns the exit code.
 fn fail(code: u8, why: &str) -> ExitCode {
     say(&format!("{}: {why}", env!("CARGO_BIN_NAME")));
     ExitCode::from(code)
@@ -64,7 +64,7 @@ fn fail(code: u8, why: &str) -> ExitCode {
 // ANCHOR_END: fail
 
 // ANCHOR: say
-/// Prints a line on stderr, in one piece; where stderr is closed, `eprintln!` would panic.
+/// Prints a line to stderr, in one write. `eprintln!` would panic if stderr is closed.
 fn say(line: &str) {
     let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }

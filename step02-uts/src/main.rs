@@ -1,7 +1,7 @@
 //! Step 2: run a command that has its own hostname.
 //!
 //! The first wall is a UTS namespace (UNIX Time-Sharing, a name from the seventies): it holds the
-//! hostname. Ours starts as a copy of the host's; whatever we call ourselves, the host stays.
+//! hostname. Ours starts as a copy of the host's; to change it leaves the host's alone.
 
 #![forbid(unsafe_code)]
 #[cfg(not(target_os = "linux"))]
@@ -41,9 +41,9 @@ struct Container {
 fn main() -> ExitCode {
     let result = match Cli::try_parse() {
         Ok(Cli::Run(container)) => run(&container),
-        Err(usage) => {
-            let _ = usage.print();
-            return ExitCode::from(if usage.use_stderr() { 125 } else { 0 });
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 125 } else { 0 });
         }
     };
     result.unwrap_or_else(|error| match error.downcast_ref::<Errno>() {
@@ -57,26 +57,26 @@ fn main() -> ExitCode {
 /// Makes the namespace, announces the command and becomes it; returns only if that fails.
 fn run(container: &Container) -> Result<ExitCode> {
     unshare(CloneFlags::CLONE_NEWUTS).context("unshare CLONE_NEWUTS")?;
-    // In the new namespace: before, this would rename the host.
+    // Only now: before the unshare this would rename the host.
     if let Some(name) = &container.hostname {
         sethostname(name).with_context(|| format!("sethostname {name:?} (at most 64 bytes)"))?;
     }
     let command = &container.command;
     say(&format!("Running [{}]", command.join(OsStr::new(" ")).to_string_lossy()));
     let error = Command::new(&command[0]).args(&command[1..]).exec();
-    // As a shell has it (`man 1p sh`): 127 not found, 126 found but not executable.
+    // The codes of a shell (`man 1p sh`): 127 not found, 126 found but not executable.
     let code = if error.kind() == ErrorKind::NotFound { 127 } else { 126 };
     Ok(fail(code, &format!("exec: {:?}: {error}", command[0])))
 }
 // ANCHOR_END: run
 
-/// Says why we end and with which exit code.
+/// Says why we fail, and returns the exit code.
 fn fail(code: u8, why: &str) -> ExitCode {
     say(&format!("{}: {why}", env!("CARGO_BIN_NAME")));
     ExitCode::from(code)
 }
 
-/// Prints a line on stderr, in one piece; where stderr is closed, `eprintln!` would panic.
+/// Prints a line to stderr, in one write. `eprintln!` would panic if stderr is closed.
 fn say(line: &str) {
     let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }

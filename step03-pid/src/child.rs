@@ -18,20 +18,21 @@ use crate::supervise::{block_signals, supervise};
 // ANCHOR: child
 /// As PID 1, starts the command and waits for it.
 pub fn child(command: &[OsString]) -> Result<ExitCode> {
-    // Whatever kills `run`, the kernel kills us then, and all in the namespace with us.
+    // When `run` dies, of whatever, the kernel kills us, and with us the whole namespace.
     set_pdeathsig(Signal::SIGKILL).context("prctl PR_SET_PDEATHSIG")?;
-    // `run` left us both ends of a pipe, 4 and 5. What std opens, the command will not inherit.
+    // `run` left us both ends of its pipe, as 4 and 5. What std opens, the command will not inherit.
     let mut pipe = File::create("/proc/self/fd/5").context("open the pipe of `run`")?;
-    close(4).and(close(5)).context("close the pipe of `run`")?;
+    close(4).context("close the pipe of `run`")?;
+    close(5).context("close the pipe of `run`")?;
     let words = command.join(OsStr::new(" "));
     crate::say(&format!("Running [{}] as pid: {}", words.to_string_lossy(), process::id()));
-    // EPIPE if `run` died before we asked to die with it: then nothing may start.
+    // EPIPE if `run` died before we asked to die with it: then we must not start anything.
     pipe.write_all(b".").context("tell `run`")?;
-    // What we block, the command would inherit.
+    // The command would inherit what we block.
     SigSet::all().thread_unblock().context("unblock signals")?;
     let started = Command::new(&command[0]).args(&command[1..]).spawn();
     let signals = block_signals()?;
-    // From now on we hear what `run` passes on.
+    // From now on `run` may pass signals on.
     let _ = pipe.write_all(b".");
     drop(pipe);
     match started {

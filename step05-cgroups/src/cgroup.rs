@@ -1,8 +1,7 @@
 //! The fifth wall: a cgroup (`man 7 cgroups`), a directory whose files say what its processes may
-//! use. To join is to write oneself into one of them. There are two versions, a file each.
+//! use. A process joins by writing itself into one of them. `v1` and `v2` are the two versions.
 
 mod directory;
-mod limits;
 mod trees;
 mod v1;
 mod v2;
@@ -10,63 +9,51 @@ mod v2;
 use std::fmt::Display;
 use std::fs;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::close;
 
 use directory::Directory;
-pub use limits::Limits;
 
-// ANCHOR: Cgroup
-/// The container's cgroup: one directory, or in version 1 one for each limit.
-pub struct Cgroup {
-    directories: Vec<Directory>,
+// ANCHOR: Limits
+/// What the container may use.
+#[derive(clap::Args)]
+pub struct Limits {
+    /// Processes and threads, PID 1 included
+    #[arg(long, value_name = "N", default_value = "20", value_parser = clap::value_parser!(u32).range(2..=4194304))]
+    pub pids_limit: u32,
+    /// Memory in bytes, or with a unit: b, k, m, g, t [default: no limit]
+    #[arg(long, value_name = "SIZE", value_parser = bytes, allow_negative_numbers = true)]
+    pub memory: Option<u64>,
+    /// CPUs, such as 0.5 for half of one [default: no limit]
+    #[arg(long, value_name = "FLOAT", value_parser = quota, allow_negative_numbers = true)]
+    pub cpus: Option<u64>,
 }
-// ANCHOR_END: Cgroup
+// ANCHOR_END: Limits
 
-impl Cgroup {
-    // ANCHOR: create
-    /// Makes the cgroup and sets its limits.
-    pub fn create(limits: &Limits) -> Result<Cgroup> {
-        let mut cgroup = Cgroup { directories: Vec::new() };
-        // A hybrid machine has both versions, and its limits in version 1.
-        match trees::own_cgroup("pids")? {
-            Some(_) => v1::set_limits(&mut cgroup, limits)?,
-            None => v2::set_limits(&mut cgroup, limits)?,
-        }
-        Ok(cgroup)
+// ANCHOR: create
+/// Makes the container's cgroup and sets its limits: one directory, or in version 1 one for each limit.
+pub fn create(limits: &Limits) -> Result<Vec<Directory>> {
+    // A hybrid machine has both versions mounted, and its controllers in version 1.
+    match trees::own_cgroup("pids")? {
+        Some(_) => v1::create(limits),
+        None => v2::create(limits),
     }
-    // ANCHOR_END: create
-
-    // ANCHOR: directory_in
-    /// Our directory in `parent`, made for the first limit that is to be written there.
-    fn directory_in(&mut self, parent: &Path) -> Result<PathBuf> {
-        for directory in &self.directories {
-            if directory.path.parent() == Some(parent) {
-                return Ok(directory.path.clone());
-            }
-        }
-        let directory = Directory::make(parent)?;
-        let path = directory.path.clone();
-        self.directories.push(directory);
-        Ok(path)
-    }
-    // ANCHOR_END: directory_in
 }
+// ANCHOR_END: create
 
 // ANCHOR: join
-/// Joins the cgroup that `run` has made: before we take memory, and while its files are in sight.
+/// Joins the cgroup that `run` has made: before we use memory, and while its files are in sight.
 pub fn join() -> Result<()> {
-    // By an argument its command could learn the paths, so `run` leaves the directories open for us:
-    // from 6 on, behind the pipe.
+    // `run` left its directories open for us, from 6 on, so that no argument shows their paths.
     for fd in 6.. {
         let dir = match fs::read_link(format!("/proc/self/fd/{fd}")) {
             Err(error) if error.kind() == ErrorKind::NotFound => break,
             dir => dir.with_context(|| format!("read /proc/self/fd/{fd}"))?,
         };
-        // Version 1 has a file for a single thread, too: who writes to it need not wait for all CPUs.
+        // Version 1 also has a file for one thread. The kernel is milliseconds faster with it.
         let file = if dir.join("tasks").exists() { "tasks" } else { "cgroup.procs" };
         fs::write(dir.join(file), "0").with_context(|| format!("join {dir:?}"))?;
         close(fd).context("close the cgroup")?;
@@ -82,7 +69,7 @@ fn write(dir: &Path, name: &str, value: impl Display) -> Result<()> {
     fs::write(&file, value.to_string()).with_context(|| format!("write {value} to {file:?}"))
 }
 
-/// Limits swap. Without swap a kernel may have no file for it, and there is nothing to limit.
+/// Limits swap. A kernel that does not count it has no such file; without swap none is needed.
 fn write_swap(dir: &Path, name: &str, value: u64) -> Result<()> {
     let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
     if dir.join(name).exists() || swaps.lines().count() > 1 {
@@ -91,3 +78,31 @@ fn write_swap(dir: &Path, name: &str, value: u64) -> Result<()> {
     Ok(())
 }
 // ANCHOR_END: write
+
+// ANCHOR: bytes
+/// Reads a size: a number of bytes, or with a unit, which Docker takes as `m`, `mb` or `MiB`.
+fn bytes(size: &str) -> Result<u64, String> {
+    let size = size.to_lowercase();
+    let number = size.trim_end_matches(char::is_alphabetic);
+    let power = match &size[number.len()..] {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        "t" | "tb" | "tib" => 40,
+        _ => return Err("must be a number, or one with b, k, m, g or t".into()),
+    };
+    match number.parse::<f64>().map(|number| number * 2f64.powi(power)) {
+        Ok(bytes) if (6291456.0..=2f64.powi(50)).contains(&bytes) => Ok(bytes as u64),
+        _ => Err("must be 6m to 1024t, such as 64m or 1.5g".into()),
+    }
+}
+
+/// Reads a number of CPUs: the time they have in a period of the kernel's, 100,000 microseconds.
+fn quota(cpus: &str) -> Result<u64, String> {
+    match cpus.parse::<f64>() {
+        Ok(cpus) if (0.01..=8192.0).contains(&cpus) => Ok((cpus * 100_000.0).round() as u64),
+        _ => Err("must be 0.01 to 8192, such as 0.5 or 2".into()),
+    }
+}
+// ANCHOR_END: bytes

@@ -59,9 +59,9 @@ fn main() -> ExitCode {
     let result = match Cli::try_parse() {
         Ok(Cli::Run(container)) => run::run(&container),
         Ok(Cli::Child { command }) => child::child(&command),
-        Err(usage) => {
-            let _ = usage.print();
-            return ExitCode::from(if usage.use_stderr() { 125 } else { 0 });
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 125 } else { 0 });
         }
     };
     result.unwrap_or_else(|error| match error.downcast_ref::<Errno>() {
@@ -70,13 +70,13 @@ fn main() -> ExitCode {
     })
 }
 
-/// Says why we end and with which exit code.
+/// Says why we fail, and returns the exit code.
 fn fail(code: u8, why: &str) -> ExitCode {
     say(&format!("{}: {why}", env!("CARGO_BIN_NAME")));
     ExitCode::from(code)
 }
 
-/// Prints a line on stderr, in one piece; where stderr is closed, `eprintln!` would panic.
+/// Prints a line to stderr, in one write. `eprintln!` would panic if stderr is closed.
 fn say(line: &str) {
     let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }

@@ -1,5 +1,5 @@
 //! The fourth wall: `rootfs` becomes `/`, with the `/proc`, `/dev` and `/sys` that programs expect,
-//! and the host's files are let go (`man 7 mount_namespaces`).
+//! and the host's `/` is unmounted (`man 7 mount_namespaces`).
 
 use std::env;
 use std::fs::{self, File};
@@ -11,33 +11,33 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{chdir, pivot_root};
 
-/// What is mounted here may hold no setuid program, no device, and nothing to execute.
+/// For mounts that need no setuid programs, no devices and nothing to execute.
 const INERT: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
 
 // ANCHOR: change_root
-/// Makes the directory in which we are `/`, for us and all that we start, and lets the host's go.
+/// Makes our working directory `/`, for us and all that we start, and unmounts the host's.
 pub fn change_root() -> Result<()> {
     let rootfs = env::current_dir().context("rootfs: getcwd")?;
     unshare(CloneFlags::CLONE_NEWNS).context("unshare CLONE_NEWNS")?;
     make_private()?;
-    enter(&rootfs).with_context(|| format!("rootfs {rootfs:?}"))?;
-    // `/` is ours now. Until the unmount `..` leads to the host's, which lies on it.
+    pivot_into(&rootfs).with_context(|| format!("rootfs {rootfs:?}"))?;
+    // `/` is now ours. The host's is mounted on top of it, and until the unmount `..` leads there.
     mount_proc()?;
     mount_dev()?;
     mount_sys()?;
     umount2(".", MntFlags::MNT_DETACH).context("umount2 the host's /")
 }
 
-/// Where mounts are shared, as systemd has them, ours would show up on the host.
+/// On most machines mounts are shared (by systemd): ours would appear on the host.
 fn make_private() -> Result<()> {
     let flags = MsFlags::MS_PRIVATE | MsFlags::MS_REC;
     mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)
         .context("mount / as private (in a chroot it is no mount point)")
 }
 
-/// Makes `rootfs` our `/`, by pivot_root: from a chroot there is a way back (`man 2 pivot_root`).
-fn enter(rootfs: &Path) -> Result<()> {
-    // It wants a mount point, and us on it: our directory is still the one below.
+/// Makes `rootfs` our `/` by pivot_root, since root can leave a chroot (`man 2 pivot_root`).
+fn pivot_into(rootfs: &Path) -> Result<()> {
+    // It needs a mount point. The chdir takes us from the directory below onto the new mount.
     let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
     mount(Some(rootfs), rootfs, None::<&str>, flags, None::<&str>).context("mount it on itself")?;
     chdir(rootfs).context("chdir")?;
@@ -46,7 +46,8 @@ fn enter(rootfs: &Path) -> Result<()> {
 // ANCHOR_END: change_root
 
 // ANCHOR: mount_proc
-/// Mounts `/proc`. Parts of it are the host's: directories become read-only, and files are closed.
+/// Mounts `/proc`. Parts of it control the host: such directories become read-only, and such files
+/// are covered with `/dev/null`.
 fn mount_proc() -> Result<()> {
     mount_new("proc", "/proc", INERT, None)?;
     for part in ["sys", "bus", "fs", "irq", "acpi", "scsi", "kcore", "keys", "sysrq-trigger"] {
@@ -67,13 +68,14 @@ fn mount_dev() -> Result<()> {
     for device in ["null", "zero", "full", "random", "urandom", "tty"] {
         let place = format!("/dev/{device}");
         File::create(&place).with_context(|| format!("create {place}"))?;
-        // Read-only are its name, mode and owner, which are the host's. To use it is allowed.
+        // Read-only protects the host's mode and owner; the device itself works as before.
         bind_read_only(&format!("../dev/{device}"), &place, with_devices)?;
     }
-    let links = ["/proc/self/fd", "fd/0", "fd/1", "fd/2", "pts/ptmx"];
-    for (link, target) in ["fd", "stdin", "stdout", "stderr", "ptmx"].iter().zip(links) {
-        symlink(target, format!("/dev/{link}")).context("symlink in /dev")?;
-    }
+    symlink("/proc/self/fd", "/dev/fd").context("symlink /dev/fd")?;
+    symlink("fd/0", "/dev/stdin").context("symlink /dev/stdin")?;
+    symlink("fd/1", "/dev/stdout").context("symlink /dev/stdout")?;
+    symlink("fd/2", "/dev/stderr").context("symlink /dev/stderr")?;
+    symlink("pts/ptmx", "/dev/ptmx").context("symlink /dev/ptmx")?;
     fs::create_dir("/dev/pts").context("mkdir /dev/pts")?;
     mount_new("devpts", "/dev/pts", with_devices, Some("ptmxmode=666,mode=620"))?;
     fs::create_dir("/dev/shm").context("mkdir /dev/shm")?;
@@ -82,13 +84,13 @@ fn mount_dev() -> Result<()> {
 // ANCHOR_END: mount_dev
 
 // ANCHOR: mount_sys
-/// Mounts `/sys`, read-only: its files set the host's devices.
+/// Mounts `/sys`, read-only: its files control the host's devices.
 fn mount_sys() -> Result<()> {
     let read_only = INERT.union(MsFlags::MS_RDONLY);
     if mount_new("sysfs", "/sys", read_only, None).is_ok() {
         return Ok(());
     }
-    // A user namespace may have no sysfs of its own: the host's has to do, less its cgroups.
+    // A user namespace may not mount it anew. Then the host's has to do, with its cgroups covered.
     bind_read_only("../sys", "/sys", INERT)?;
     if Path::new("/sys/fs").exists() {
         mount_new("tmpfs", "/sys/fs", read_only, None)?;
@@ -105,8 +107,8 @@ fn mount_new(fstype: &str, target: &str, flags: MsFlags, options: Option<&str>) 
         .with_context(|| format!("mount {fstype} on {target}"))
 }
 
-/// Shows a file or directory at a second place, where it can only be read. The flags of a bind mount
-/// are those of its source until it is mounted once more (`man 8 mount`).
+/// Shows a file or directory at a second place, read-only. A bind mount takes the flags of its source;
+/// only a remount changes them (`man 8 mount`). Mounts below it keep theirs.
 fn bind_read_only(source: &str, target: &str, flags: MsFlags) -> Result<()> {
     refuse_symlink(target)?;
     let none = None::<&str>;
@@ -117,7 +119,7 @@ fn bind_read_only(source: &str, target: &str, flags: MsFlags) -> Result<()> {
         .with_context(|| format!("mount {target} read-only"))
 }
 
-/// In the rootfs may be a symlink, which leads out by `..` as long as the host's `/` is there.
+/// A symlink in the rootfs could lead out, while the host's `/` is still mounted.
 fn refuse_symlink(target: &str) -> Result<()> {
     let place = fs::symlink_metadata(target).with_context(|| {
         format!("mount on {target}: a rootfs must have it (`cargo workshop rootfs` makes one)")

@@ -5,6 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitCode, ExitStatus};
 
 use anyhow::{Context, Result};
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{self, SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
@@ -14,7 +15,7 @@ use nix::unistd::Pid;
 // ANCHOR: supervise
 /// Waits until `child` ends, and returns its exit code.
 pub fn supervise(child: &mut Child, signals: &SignalFd) -> Result<ExitCode> {
-    // What has come already came too early for the command, ^C at the terminal, too.
+    // These came while the command was started: it may have missed them, even ^C.
     while let Some(signal) = signals.read_signal().context("read signalfd")? {
         pass_on(&signal, child);
     }
@@ -37,7 +38,7 @@ pub fn supervise(child: &mut Child, signals: &SignalFd) -> Result<ExitCode> {
 /// Makes signals wait until we read them from the descriptor that this returns.
 pub fn block_signals() -> Result<SignalFd> {
     let mut signals = SigSet::all();
-    // ^Z must stop us, and `fg` let us go on.
+    // These keep their effect: ^Z must stop us, and `fg` continue us.
     for signal in [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGCONT] {
         signals.remove(signal);
     }
@@ -48,7 +49,7 @@ pub fn block_signals() -> Result<SignalFd> {
 // ANCHOR_END: block_signals
 
 // ANCHOR: sent_by_the_terminal
-/// Did the terminal send it? Then every process in the foreground has it, and the command, too.
+/// Did the terminal send it? Then it went to all in the foreground, and the command has it, too.
 fn sent_by_the_terminal(signal: &siginfo) -> bool {
     let keys = [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGWINCH]; // ^C, ^\, a new window size
     // A process that sends one leaves a code of 0 or less (`man 2 sigaction`).
@@ -60,12 +61,13 @@ fn sent_by_the_terminal(signal: &siginfo) -> bool {
 /// Sends the child the signal that we got.
 fn pass_on(signal: &siginfo, child: &Child) {
     match Signal::try_from(signal.ssi_signo as i32) {
-        Ok(Signal::SIGCHLD) => {} // it is about a child of ours
+        Ok(Signal::SIGCHLD) => {} // a child of ours has ended
         Ok(signal) => {
             let _ = signal::kill(Pid::from_raw(child.id() as i32), signal);
         }
-        // nix has no names for these.
-        Err(_) => crate::say(&format!("real-time signal {} is not passed on", signal.ssi_signo)),
+        Err(_) => {
+            crate::fail(125, &format!("signal {}: cannot pass on", signal.ssi_signo)); // real-time
+        }
     }
 }
 // ANCHOR_END: pass_on
@@ -76,18 +78,19 @@ fn reap(child: &mut Child) -> Result<Option<u8>> {
     let ours = Pid::from_raw(child.id() as i32);
     let ended = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
     loop {
-        // WNOWAIT only looks who has.
+        // WNOWAIT: first look who it is.
         let who = match waitid(Id::All, ended | WaitPidFlag::WNOWAIT) {
             Ok(WaitStatus::StillAlive) => return Ok(None),
             Ok(status) => status.pid(),
-            Err(_) => None, // it died of a real-time signal, which nix does not know
+            Err(Errno::EINVAL) => None, // killed by a real-time signal, which nix does not know
+            Err(error) => return Err(error).context("waitid"),
         };
-        // Std knows all signals, so our child is left to it.
+        // Std knows all signals, so we leave our child to it.
         if let Some(status) = child.try_wait().context("wait")? {
             return Ok(Some(exit_code(status)));
         }
         match waitid(who.map_or(Id::All, Id::Pid), ended) {
-            // Our child after all: it ended just now.
+            // Our child after all: it has ended just now.
             Ok(WaitStatus::Exited(pid, code)) if pid == ours => return Ok(Some(code as u8)),
             Ok(WaitStatus::Signaled(pid, signal, _)) if pid == ours => {
                 return Ok(Some(128 + signal as u8));
@@ -101,9 +104,10 @@ fn reap(child: &mut Child) -> Result<Option<u8>> {
 // ANCHOR: exit_code
 /// The exit code as a shell has it: 128 + n after a death by signal n (`man 1p sh`).
 fn exit_code(status: ExitStatus) -> u8 {
-    match status.signal() {
-        Some(signal) => 128 + signal as u8,
-        None => status.code().unwrap_or(125) as u8, // there is one, if no signal was it
+    match (status.code(), status.signal()) {
+        (Some(code), _) => code as u8,
+        (None, Some(signal)) => 128 + signal as u8,
+        (None, None) => 125, // neither ended nor killed: a wait does not say so
     }
 }
 // ANCHOR_END: exit_code

@@ -1,6 +1,5 @@
 //! A directory of a cgroup: locked while it is in use, and removed afterwards.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
@@ -14,6 +13,9 @@ use nix::fcntl::{Flock, FlockArg, OFlag, open};
 use nix::sys::stat::Mode;
 use nix::unistd::mkdtemp;
 
+/// Its name; mkdtemp puts a letter or a digit for each X.
+const NAME: &str = "step05-XXXXXX";
+
 /// Dropping it removes it.
 pub struct Directory {
     pub path: PathBuf,
@@ -26,7 +28,7 @@ impl Directory {
     pub fn make(parent: &Path) -> Result<Directory> {
         sweep(parent);
         loop {
-            let path = mkdtemp(&parent.join("step05-XXXXXX"));
+            let path = mkdtemp(&parent.join(NAME));
             let path = path.with_context(|| format!("mkdir in {parent:?}"))?;
             let error = match lock(&path) {
                 Ok(lock) if path.exists() => return Ok(Directory { path, _lock: lock }),
@@ -34,7 +36,7 @@ impl Directory {
                 Err(error) => error,
             };
             let _ = fs::remove_dir(&path);
-            // Before we had locked it, another run may have swept it away. Then we make a new one.
+            // Another run may have swept it away before we had locked it. Then we make a new one.
             if error != Errno::ENOENT && error != Errno::EWOULDBLOCK {
                 return Err(error).with_context(|| format!("lock {path:?}"));
             }
@@ -47,7 +49,7 @@ impl Directory {
 impl Drop for Directory {
     fn drop(&mut self) {
         if let Err(error) = remove(&self.path) {
-            crate::fail(125, &format!("rmdir {:?}: {error}", self.path));
+            crate::say(&format!("rmdir {:?}: {error}", self.path));
         }
     }
 }
@@ -58,7 +60,9 @@ impl Drop for Directory {
 fn sweep(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else { return };
     for entry in entries.flatten() {
-        if is_ours(&entry.file_name()) {
+        let name = entry.file_name();
+        let is_ours = name.to_string_lossy().starts_with("step05-") && name.len() == NAME.len();
+        if is_ours {
             if let Ok(_lock) = lock(&entry.path()) {
                 sweep(&entry.path()); // a container in the container
                 let _ = fs::remove_dir(entry.path());
@@ -67,13 +71,7 @@ fn sweep(parent: &Path) {
     }
 }
 
-/// Is it a name as mkdtemp gives it: ours, and six letters or digits?
-fn is_ours(name: &OsStr) -> bool {
-    let random = name.to_str().and_then(|name| name.strip_prefix("step05-"));
-    random.is_some_and(|random| random.len() == 6 && random.chars().all(char::is_alphanumeric))
-}
-
-/// Locks a cgroup, if nobody else has. The lock goes with the last process that has it open.
+/// Locks a cgroup, if nobody else has. The lock lasts until the last process with it open is gone.
 fn lock(dir: &Path) -> Result<Flock<OwnedFd>, Errno> {
     // Not with O_CLOEXEC: PID 1 inherits it.
     let dir = open(dir, OFlag::O_RDONLY | OFlag::O_DIRECTORY, Mode::empty())?;

@@ -4,33 +4,40 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
+use super::directory::Directory;
 use super::trees::own_cgroup;
-use super::{Cgroup, Limits, write, write_swap};
+use super::{Limits, write, write_swap};
 
 // ANCHOR: v1
 /// Makes a directory for each limit and writes it there.
-pub fn set_limits(cgroup: &mut Cgroup, limits: &Limits) -> Result<()> {
-    let dir = directory(cgroup, "pids")?;
+pub fn create(limits: &Limits) -> Result<Vec<Directory>> {
+    let mut made = Vec::new();
+    let dir = directory(&mut made, "pids")?;
     write(&dir, "pids.max", limits.pids_limit)?;
     if let Some(bytes) = limits.memory {
-        let dir = directory(cgroup, "memory")?;
+        let dir = directory(&mut made, "memory")?;
         write(&dir, "memory.limit_in_bytes", bytes)?;
         // Memory and swap together: swap must not widen the limit.
         write_swap(&dir, "memory.memsw.limit_in_bytes", bytes)?;
     }
     if let Some(quota) = limits.cpus {
-        let dir = directory(cgroup, "cpu")?;
+        let dir = directory(&mut made, "cpu")?;
         write(&dir, "cpu.cfs_quota_us", quota)
             .context("--cpus (the cgroup above may have less)")?;
     }
-    Ok(())
+    Ok(made)
 }
 
-/// Our directory in the tree of a controller: below our caller's cgroup, whose limits hold as well.
-fn directory(cgroup: &mut Cgroup, controller: &str) -> Result<PathBuf> {
+/// Our directory in the tree of a controller, below our caller's cgroup, whose limits hold as well.
+fn directory(made: &mut Vec<Directory>, controller: &str) -> Result<PathBuf> {
     let own = own_cgroup(controller)?;
-    // Raspberry Pi has that of memory switched off.
+    // Raspberry Pi OS boots with the memory controller off.
     let own = own.with_context(|| format!("no cgroups: boot with cgroup_enable={controller}"))?;
-    cgroup.directory_in(&own)
+    // Two controllers may share a tree, and a process is in one directory of a tree.
+    if let Some(directory) = made.iter().find(|other| other.path.parent() == Some(&own)) {
+        return Ok(directory.path.clone());
+    }
+    made.push(Directory::make(&own)?);
+    Ok(made[made.len() - 1].path.clone())
 }
 // ANCHOR_END: v1

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::directory::Directory;
 use super::trees::own_cgroup;
-use super::{Cgroup, Limits, write, write_swap};
+use super::{Limits, write, write_swap};
 
 // ANCHOR: v2
 /// Makes the directory and writes the limits there.
-pub fn set_limits(cgroup: &mut Cgroup, limits: &Limits) -> Result<()> {
+pub fn create(limits: &Limits) -> Result<Vec<Directory>> {
     let own = own_cgroup("cgroup2")?.context("no cgroups are mounted")?;
     let mut controllers = vec!["pids"];
     if limits.memory.is_some() {
@@ -20,23 +21,24 @@ pub fn set_limits(cgroup: &mut Cgroup, limits: &Limits) -> Result<()> {
     if limits.cpus.is_some() {
         controllers.push("cpu");
     }
-    let dir = cgroup.directory_in(&find_parent(&own, &controllers)?)?;
-    write(&dir, "pids.max", limits.pids_limit)?;
+    let directory = Directory::make(&find_parent(&own, &controllers)?)?;
+    let dir = &directory.path;
+    write(dir, "pids.max", limits.pids_limit)?;
     if let Some(bytes) = limits.memory {
-        write(&dir, "memory.max", bytes)?;
+        write(dir, "memory.max", bytes)?;
         // Swap is counted by itself, and must not widen the limit.
-        write_swap(&dir, "memory.swap.max", 0)?;
+        write_swap(dir, "memory.swap.max", 0)?;
     }
     if let Some(quota) = limits.cpus {
-        write(&dir, "cpu.max", quota)?;
+        write(dir, "cpu.max", quota)?;
     }
-    Ok(())
+    Ok(vec![directory])
 }
 // ANCHOR_END: v2
 
 // ANCHOR: find_parent
-/// The nearest cgroup, from our own upwards, whose children have these controllers. It may hold no
-/// processes itself, so it is not our own; but for the root, which may have both.
+/// The nearest cgroup, from our own upwards, that gives its children these controllers. Only the root
+/// may hold processes, too, so it is not our own: whose limits do not hold for the container, then.
 fn find_parent(own: &Path, controllers: &[&str]) -> Result<PathBuf> {
     for dir in own.ancestors() {
         if has_all(&dir.join("cgroup.subtree_control"), controllers) {
@@ -54,10 +56,7 @@ fn find_parent(own: &Path, controllers: &[&str]) -> Result<PathBuf> {
 /// Gives the children of a cgroup these controllers.
 fn enable(dir: &Path, controllers: &[&str]) -> Result<()> {
     let offered = has_all(&dir.join("cgroup.controllers"), controllers);
-    ensure!(
-        offered,
-        "no controllers {controllers:?}: was the kernel started with cgroup_enable=memory?"
-    );
+    ensure!(offered, "{controllers:?} are not all there: boot with cgroup_enable=memory");
     let line: Vec<_> = controllers.iter().map(|controller| format!("+{controller}")).collect();
     write(dir, "cgroup.subtree_control", line.join(" "))
 }
