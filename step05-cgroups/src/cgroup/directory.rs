@@ -49,7 +49,7 @@ impl Directory {
 impl Drop for Directory {
     fn drop(&mut self) {
         if let Err(error) = remove(&self.path) {
-            crate::say(&format!("rmdir {:?}: {error}", self.path));
+            crate::fail(125, &format!("rmdir {:?}: {error}", self.path));
         }
     }
 }
