@@ -121,9 +121,8 @@ fn bind_read_only(source: &str, target: &str, flags: MsFlags) -> Result<()> {
 
 /// A symlink in the rootfs could lead out, while the host's `/` is still mounted.
 fn refuse_symlink(target: &str) -> Result<()> {
-    let place = fs::symlink_metadata(target).with_context(|| {
-        format!("mount on {target}: a rootfs must have it (`cargo workshop rootfs` makes one)")
-    })?;
+    let place = fs::symlink_metadata(target);
+    let place = place.with_context(|| format!("mount on {target}, which a rootfs must have"))?;
     ensure!(!place.is_symlink(), "mount on {target}: a symlink may lead out");
     Ok(())
 }

@@ -13,9 +13,6 @@ use nix::fcntl::{Flock, FlockArg, OFlag, open};
 use nix::sys::stat::Mode;
 use nix::unistd::mkdtemp;
 
-/// Its name; mkdtemp puts a letter or a digit for each X.
-const NAME: &str = "step05-XXXXXX";
-
 /// Dropping it removes it.
 pub struct Directory {
     pub path: PathBuf,
@@ -24,11 +21,10 @@ pub struct Directory {
 
 // ANCHOR: make
 impl Directory {
-    /// Makes one in `parent`, where it removes what killed runs have left.
+    /// Makes one in `parent`.
     pub fn make(parent: &Path) -> Result<Directory> {
-        sweep(parent);
         loop {
-            let path = mkdtemp(&parent.join(NAME));
+            let path = mkdtemp(&parent.join("step05-XXXXXX"));
             let path = path.with_context(|| format!("mkdir in {parent:?}"))?;
             let error = match lock(&path) {
                 Ok(lock) if path.exists() => return Ok(Directory { path, _lock: lock }),
@@ -57,12 +53,12 @@ impl Drop for Directory {
 
 // ANCHOR: sweep
 /// Removes what killed runs have left in `parent`: it has our name, and nobody has it locked.
-fn sweep(parent: &Path) {
+pub fn sweep(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let is_ours = name.to_string_lossy().starts_with("step05-") && name.len() == NAME.len();
-        if is_ours {
+        let name = name.to_string_lossy();
+        if name.starts_with("step05-") && name.len() == "step05-XXXXXX".len() {
             if let Ok(_lock) = lock(&entry.path()) {
                 sweep(&entry.path()); // a container in the container
                 let _ = fs::remove_dir(entry.path());

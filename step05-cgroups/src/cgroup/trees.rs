@@ -14,9 +14,9 @@ pub fn own_cgroup(tree: &str) -> Result<Option<PathBuf>> {
     let Some((root, mount_point)) = find_mount(tree)? else { return Ok(None) };
     let Some(path) = own_path(tree)? else { return Ok(None) };
     // The tree may be mounted from `root` on, a cgroup below its top.
-    let below = path.strip_prefix(&root).with_context(|| {
-        format!("{mount_point:?} does not show our own cgroup, {path:?}: mount cgroups anew")
-    })?;
+    let below = path.strip_prefix(&root);
+    let below =
+        below.with_context(|| format!("{path:?}, our cgroup, is not in {mount_point:?}"))?;
     Ok(Some(mount_point.join(below)))
 }
 // ANCHOR_END: own_cgroup

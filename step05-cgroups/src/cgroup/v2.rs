@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::directory::Directory;
+use super::directory::{Directory, sweep};
 use super::trees::own_cgroup;
 use super::{Limits, write, write_swap};
 
@@ -38,14 +38,14 @@ pub fn create(limits: &Limits) -> Result<Vec<Directory>> {
 
 // ANCHOR: find_parent
 /// The nearest cgroup, from our own upwards, that gives its children these controllers. Only the root
-/// may hold processes, too, so it is not our own: whose limits do not hold for the container, then.
+/// (it has no `cgroup.type`) may hold processes, too: so it is not our own, whose limits do not hold.
 fn find_parent(own: &Path, controllers: &[&str]) -> Result<PathBuf> {
-    for dir in own.ancestors() {
+    for dir in own.ancestors().take_while(|dir| dir.join("cgroup.procs").exists()) {
+        sweep(dir);
         if has_all(&dir.join("cgroup.subtree_control"), controllers) {
             return Ok(dir.into());
         }
-        let is_root = dir.join("cgroup.procs").exists() && !dir.join("cgroup.type").exists();
-        if is_root {
+        if !dir.join("cgroup.type").exists() {
             enable(dir, controllers)?;
             return Ok(dir.into());
         }

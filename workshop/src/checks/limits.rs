@@ -213,7 +213,7 @@ fn own_cgroup_namespace(runner: &Runner) -> Result<()> {
 
 fn no_silent_absence(runner: &Runner) -> Result<()> {
     let (read_only, gone) = ("mount -o remount,bind,ro", "umount --lazy");
-    for (command, why) in [(read_only, "Read-only file system"), (gone, "no cgroups for")] {
+    for (command, why) in [(read_only, "Read-only file system"), (gone, "no cgroups are mounted")] {
         let script = r#"while read -r _ dir type _; do
             case $type in cgroup*) $0 "$dir" || exit;; esac; done < /proc/mounts"#;
         end(Command::new("sh").args(["-c", script, command]))?.expect(0).context(command)?;
