@@ -1,5 +1,5 @@
 //! `cargo workshop check`: against our steps, against programs that are made to fail, and against
-//! three that people write: the talk's, Julian Friedman's, and one line of shell.
+//! those that people write: the talk's (in Rust, and in Go), Julian Friedman's, and one line of shell.
 
 use std::env;
 use std::ffi::OsStr;
@@ -15,7 +15,8 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 use workshop::host::{self, processes};
 use workshop::patience::eventually;
-use workshop::testing::{self, program, trial, trial_if};
+use workshop::testing::{self, program, programs, rootfs, trial, trial_if};
+use workshop::workspace::{cargo, workspace};
 
 fn main() -> ExitCode {
     testing::run(4, trials)
@@ -38,6 +39,7 @@ fn trials() -> Vec<Trial> {
         with_root("wrong-usage", wrong_usage),
         with_root("without-root", without_root),
         with_root("unshare", unshare),
+        with_root("talk", talk),
         with_go("talk-go", talk_go),
         with_go("pivot-go", pivot_go),
     ]
@@ -52,7 +54,7 @@ fn check<S: AsRef<OsStr>>(dir: &TempDir, args: impl IntoIterator<Item = S>) -> C
     check
 }
 
-fn run(mut command: Command) -> Result<(String, Option<i32>)> {
+fn run(command: &mut Command) -> Result<(String, Option<i32>)> {
     let Output { status, stdout, stderr } = command.output()?;
     let said = [stdout, stderr].concat();
     Ok((String::from_utf8_lossy(&said).into_owned(), status.code()))
@@ -71,7 +73,7 @@ fn with_program(name: &str, content: &[u8]) -> Result<(TempDir, PathBuf)> {
 fn our_own_step() -> Result<()> {
     let step = program("step02-uts");
     let (said, code) =
-        run(check(&tempfile::tempdir()?, [OsStr::new("2"), "--bin".as_ref(), step.as_ref()]))?;
+        run(&mut check(&tempfile::tempdir()?, [OsStr::new("2"), "--bin".as_ref(), step.as_ref()]))?;
     ensure!(code == Some(0) && !said.contains('✘'), "{code:?}: {said}");
     let lines = said.lines().filter(|line| line.starts_with("✔ ")).count();
     ensure!(lines > 30 && said.ends_with(&format!("\nAll {lines} hold.\n")), "{said}");
@@ -83,7 +85,7 @@ fn our_own_step() -> Result<()> {
 fn a_saboteur() -> Result<()> {
     let script = format!("#!/bin/sh\n'{}' \"$@\"; exit 0\n", program("step01-exec").display());
     let (dir, _) = with_program("mine", script.as_bytes())?;
-    let (said, code) = run(check(&dir, ["1", "--bin", "mine", "--only", "exit-code"]))?;
+    let (said, code) = run(&mut check(&dir, ["1", "--bin", "mine", "--only", "exit-code"]))?;
     let wanted = "\
 step01-exec:
 ✘ Every exit code of the command, 0 to 255, is the runner's. (exit-code)
@@ -95,7 +97,7 @@ step01-exec:
     ensure!(said == wanted && code == Some(1), "{code:?}: {said}");
     // The same with its interpreter, with one more word before the command, and in short.
     let words = ["1", "--brief", "--only", "exit-code", "--no-run", "--", "sh", "./mine", "run"];
-    let (said, code) = run(check(&dir, words))?;
+    let (said, code) = run(&mut check(&dir, words))?;
     ensure!(said.contains(")\n    exit code 0 instead of 1\n0 of 1") && code == Some(1), "{said}");
     Ok(())
 }
@@ -108,7 +110,7 @@ fn path_outside() -> Result<()> {
     );
     let (dir, _) = with_program("mine", script.as_bytes())?;
     let args = ["4", "--brief", "--bin", "mine", "--only", "runs-the-command"];
-    let (said, code) = run(check(&dir, args))?;
+    let (said, code) = run(&mut check(&dir, args))?;
     let wanted = "\
 0 of 1 hold; read step01-exec.
 Not one: /usr/bin/echo is on this machine, and not in the root filesystem. It looks for the \
@@ -120,7 +122,7 @@ command in the PATH outside; this gives it one that fits both:
 }
 
 fn starts_nothing() -> Result<()> {
-    let (said, code) = run(check(&tempfile::tempdir()?, ["1", "--brief", "--", "false"]))?;
+    let (said, code) = run(&mut check(&tempfile::tempdir()?, ["1", "--brief", "--", "false"]))?;
     let wanted = " hold; read step01-exec.\nNot one: does it start a command at all? Try it: false \
                   run echo hello\n";
     ensure!(said.ends_with(wanted) && code == Some(1), "{code:?}: {said}");
@@ -130,7 +132,7 @@ fn starts_nothing() -> Result<()> {
 fn it_hangs() -> Result<()> {
     let (dir, _) = with_program("mine", b"#!/bin/sh\nexec sleep 4711\n")?;
     let (said, code) =
-        run(check(&dir, ["1", "--limit=2", "--bin=mine", "--only=runs-the-command"]))?;
+        run(&mut check(&dir, ["1", "--limit=2", "--bin=mine", "--only=runs-the-command"]))?;
     ensure!(said.contains("it hung, and was ended after 2 s"), "{said}");
     ensure!(said.contains("as in: ./mine run echo 'Hello, our container'"), "{said}");
     ensure!(code == Some(1), "{code:?}");
@@ -157,7 +159,7 @@ fn killed_with_its_worker() -> Result<()> {
             Ok(())
         })?;
         let args = ["1", "--only", "runs-the-command", "--", "env"];
-        run(check(&tempfile::tempdir()?, args)).map(drop)
+        run(&mut check(&tempfile::tempdir()?, args)).map(drop)
     })
 }
 
@@ -203,10 +205,10 @@ fn wrong_usage() -> Result<()> {
         (&["1", "--bin", "/bin/sh", "--only", "pid-1"], 1, "step 1 has no check of the name pid-1"),
     ];
     for (args, wanted, word) in cases {
-        let (said, code) = run(check(&dir, args))?;
+        let (said, code) = run(&mut check(&dir, args))?;
         ensure!(code == Some(wanted) && said.contains(word), "{args:?}: {code:?}, {said}");
     }
-    let (said, code) = run(check(&dir, ["1", "--only", "runs-the-command", "--", "/no/such"]))?;
+    let (said, code) = run(&mut check(&dir, ["1", "--only", "runs-the-command", "--", "/no/such"]))?;
     ensure!(said.contains("No such file or directory") && code == Some(1), "{said}");
     Ok(())
 }
@@ -227,7 +229,7 @@ fn without_root() -> Result<()> {
         let mut user = Command::new("setpriv");
         user.args(["--reuid", "4711", "--regid", "4711", "--clear-groups"]).arg(&workshop);
         user.args(["check", "3", "--bin", "step03-pid", "--only", name]).current_dir(&dir);
-        let (said, code) = run(user)?;
+        let (said, code) = run(&mut user)?;
         ensure!(code == Some(wanted) && said.contains(word), "{name}: {code:?}, {said}");
     }
     Ok(())
@@ -238,13 +240,33 @@ fn unshare() -> Result<()> {
     snapshot("check-unshare", &tempfile::tempdir()?, &args)
 }
 
+/// The short version, in `step04-mount/examples`. It says itself in how many ways it is wrong.
+fn talk() -> Result<()> {
+    // As the page has one type it.
+    let mut typed = cargo("run");
+    typed.args(["-p", "step04-mount", "--example", "talk", "--", "run", "/bin/sh", "-c", "echo $$"]);
+    let (said, code) = run(typed.env("ROOTFS", rootfs()).stdin(Stdio::null()))?;
+    ensure!(said == "Running [/bin/sh -c echo $$] as pid: 1\n2\n" && code == Some(0), "{said}");
+    let dir = tempfile::tempdir()?;
+    fs::set_permissions(&dir, Permissions::from_mode(0o755))?;
+    fs::copy(programs().join("examples/talk"), dir.path().join("talk"))?;
+    let args = ["4", "--brief", "--", "env", "PATH=/bin:/usr/bin", "./talk"];
+    let source = fs::read_to_string(workspace().join("step04-mount/examples/talk.rs"))?;
+    let lines = source.lines().filter(|line| !line.contains("// ANCHOR")).count();
+    ensure!(lines <= 75, "talk.rs has {lines} lines");
+    let (said, _) = run(&mut check(&dir, args))?;
+    let wrong = said.lines().filter(|line| line.starts_with("✘ ")).count();
+    ensure!(source.contains(&format!("wrong in {wrong} ways")), "it is wrong in {wrong} ways: {said}");
+    snapshot("check-talk", &dir, &args)
+}
+
 fn talk_go() -> Result<()> {
     // As it is, it finds no command: it looks for them in the host's PATH, where /usr/bin comes
     // before /bin, and in the root filesystem most are in /bin.
     let dir = built("talk")?;
     let mut as_it_is = check(&dir, ["4", "--bin", "talk", "--only", "runs-the-command"]);
     as_it_is.env("PATH", "/usr/bin:/bin");
-    let (said, _) = run(as_it_is)?;
+    let (said, _) = run(&mut as_it_is)?;
     ensure!(said.contains("panic: fork/exec /usr/bin/echo: no such file or directory"), "{said}");
     ensure!(said.ends_with("cargo workshop check 4 -- env PATH=/bin:/usr/bin ./talk\n"), "{said}");
     let args = ["4", "--brief", "--", "env", "PATH=/bin:/usr/bin", "./talk"];
@@ -267,7 +289,7 @@ fn built(name: &str) -> Result<TempDir> {
 
 /// Holds what is wrong against a snapshot, without what differs from run to run.
 fn snapshot(name: &str, dir: &TempDir, args: &[&str]) -> Result<()> {
-    let (said, code) = run(check(dir, args))?;
+    let (said, code) = run(&mut check(dir, args))?;
     ensure!(code == Some(1), "it ends with {code:?}: {said}");
     let said = format!("$ cargo workshop check {}\n{said}", args.join(" "));
     let hostname = format!(r"\\n{}\\n", host::hostname()?);
