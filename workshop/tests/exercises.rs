@@ -114,7 +114,7 @@ const SOLUTION: &str = "\
 -//! Step 1: run a command.
 +//! Step one: run a command.
  //!
- //! There is no wall yet. We say what we run, and then *become* it: `exec` puts the command in our
+ //! There is no wall yet. We say what we run, and then *become* it: `exec` replaces us with the
 ";
 
 const BUILDS: &str = "\
@@ -124,7 +124,7 @@ const BUILDS: &str = "\
 +/* No program any more.
  //! Step 1: run a command.
  //!
- //! There is no wall yet. We say what we run, and then *become* it: `exec` puts the command in our
+ //! There is no wall yet. We say what we run, and then *become* it: `exec` replaces us with the
 ";
 
 const TEST: &str = "\
