@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::close;
 
-use directory::Directory;
+use directory::{Directory, sweep};
 
 // ANCHOR: Limits
 /// What the container may use.
@@ -36,6 +36,13 @@ pub struct Limits {
 // ANCHOR: create
 /// Makes the container's cgroup and sets its limits: one directory, or in version 1 one for each limit.
 pub fn create(limits: &Limits) -> Result<Vec<Directory>> {
+    for tree in ["pids", "memory", "cpu", "cgroup2"] {
+        if let Ok(Some(own)) = trees::own_cgroup(tree) {
+            for dir in own.ancestors() {
+                sweep(dir);
+            }
+        }
+    }
     // A hybrid machine has both versions mounted, and its controllers in version 1.
     match trees::own_cgroup("pids")? {
         Some(_) => v1::create(limits),
@@ -47,7 +54,7 @@ pub fn create(limits: &Limits) -> Result<Vec<Directory>> {
 // ANCHOR: join
 /// Joins the cgroup that `run` has made: before we use memory, and while its files are in sight.
 pub fn join() -> Result<()> {
-    // `run` left its directories open for us, from 6 on, so that no argument shows their paths.
+    // `run` left its directories open for us, from 6 on.
     for fd in 6.. {
         let dir = match fs::read_link(format!("/proc/self/fd/{fd}")) {
             Err(error) if error.kind() == ErrorKind::NotFound => break,

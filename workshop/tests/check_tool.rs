@@ -208,7 +208,8 @@ fn wrong_usage() -> Result<()> {
         let (said, code) = run(&mut check(&dir, args))?;
         ensure!(code == Some(wanted) && said.contains(word), "{args:?}: {code:?}, {said}");
     }
-    let (said, code) = run(&mut check(&dir, ["1", "--only", "runs-the-command", "--", "/no/such"]))?;
+    let (said, code) =
+        run(&mut check(&dir, ["1", "--only", "runs-the-command", "--", "/no/such"]))?;
     ensure!(said.contains("No such file or directory") && code == Some(1), "{said}");
     Ok(())
 }
@@ -244,7 +245,17 @@ fn unshare() -> Result<()> {
 fn talk() -> Result<()> {
     // As the page has one type it.
     let mut typed = cargo("run");
-    typed.args(["-p", "step04-mount", "--example", "talk", "--", "run", "/bin/sh", "-c", "echo $$"]);
+    typed.args([
+        "-p",
+        "step04-mount",
+        "--example",
+        "talk",
+        "--",
+        "run",
+        "/bin/sh",
+        "-c",
+        "echo $$",
+    ]);
     let (said, code) = run(typed.env("ROOTFS", rootfs()).stdin(Stdio::null()))?;
     ensure!(said == "Running [/bin/sh -c echo $$] as pid: 1\n2\n" && code == Some(0), "{said}");
     let dir = tempfile::tempdir()?;
@@ -256,7 +267,10 @@ fn talk() -> Result<()> {
     ensure!(lines <= 75, "talk.rs has {lines} lines");
     let (said, _) = run(&mut check(&dir, args))?;
     let wrong = said.lines().filter(|line| line.starts_with("✘ ")).count();
-    ensure!(source.contains(&format!("wrong in {wrong} ways")), "it is wrong in {wrong} ways: {said}");
+    ensure!(
+        source.contains(&format!("wrong in {wrong} ways")),
+        "it is wrong in {wrong} ways: {said}"
+    );
     snapshot("check-talk", &dir, &args)
 }
 

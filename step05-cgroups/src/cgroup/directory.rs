@@ -56,9 +56,9 @@ impl Drop for Directory {
 pub fn sweep(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else { return };
     for entry in entries.flatten() {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with("step05-") && name.len() == "step05-XXXXXX".len() {
+        let is_cgroup = entry.path().join("cgroup.procs").exists();
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if is_cgroup && name.starts_with("step05-") && name.len() == "step05-XXXXXX".len() {
             if let Ok(_lock) = lock(&entry.path()) {
                 sweep(&entry.path()); // a container in the container
                 let _ = fs::remove_dir(entry.path());

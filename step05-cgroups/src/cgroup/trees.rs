@@ -39,11 +39,10 @@ fn find_mount(tree: &str) -> Result<Option<(PathBuf, PathBuf)>> {
 /// The path of our own cgroup from the top of a tree: `4:pids:/path`, or `0::/path` in version 2.
 fn own_path(tree: &str) -> Result<Option<PathBuf>> {
     let cgroups = fs::read("/proc/self/cgroup").context("read /proc/self/cgroup")?;
-    let controller = if tree == "cgroup2" { "" } else { tree };
     for line in cgroups.split(|byte| *byte == b'\n') {
         let fields: Vec<_> = line.splitn(3, |byte| *byte == b':').collect();
         let [_, controllers, path] = fields[..] else { continue };
-        if has_word(controllers, controller) {
+        if has_word(controllers, tree) || (tree == "cgroup2" && controllers.is_empty()) {
             return Ok(Some(OsString::from_vec(path.to_vec()).into()));
         }
     }

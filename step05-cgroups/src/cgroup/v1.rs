@@ -4,18 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use super::directory::{Directory, sweep};
+use super::directory::Directory;
 use super::trees::own_cgroup;
 use super::{Limits, write, write_swap};
 
 // ANCHOR: v1
 /// Makes a directory for each limit and writes it there.
 pub fn create(limits: &Limits) -> Result<Vec<Directory>> {
-    for controller in ["pids", "memory", "cpu"] {
-        if let Ok(Some(own)) = own_cgroup(controller) {
-            sweep(&own);
-        }
-    }
     let mut made = Vec::new();
     let dir = directory(&mut made, "pids")?;
     write(&dir, "pids.max", limits.pids_limit)?;

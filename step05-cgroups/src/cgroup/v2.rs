@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::directory::{Directory, sweep};
+use super::directory::Directory;
 use super::trees::own_cgroup;
 use super::{Limits, write, write_swap};
 
@@ -41,7 +41,6 @@ pub fn create(limits: &Limits) -> Result<Vec<Directory>> {
 /// (it has no `cgroup.type`) may hold processes, too: so it is not our own, whose limits do not hold.
 fn find_parent(own: &Path, controllers: &[&str]) -> Result<PathBuf> {
     for dir in own.ancestors().take_while(|dir| dir.join("cgroup.procs").exists()) {
-        sweep(dir);
         if has_all(&dir.join("cgroup.subtree_control"), controllers) {
             return Ok(dir.into());
         }
