@@ -84,6 +84,7 @@ static void mount_the_usual(void) {
         snprintf(there, sizeof there, "../dev/%s", devices[n]);
         close(open(here, O_WRONLY | O_CREAT, 0644));
         mount_on(here, there, NULL, MS_BIND);
+        mount_on(here, NULL, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NOEXEC);
     }
     for (int n = 0; n < 5; n++) must(symlink(links[n][0], links[n][1]), links[n][1]);
     for (int n = 0; n < 9; n++) {
