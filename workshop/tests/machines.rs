@@ -82,11 +82,11 @@ fn cgroups() -> Result<BTreeSet<(PathBuf, String)>> {
 }
 
 /// What a file says in the cgroup of a container, which `run` (in shell) starts in a cgroup; and
-/// where that is.
+/// where that is. PID 1 and the command are there then: a signal before would end the start.
 fn limit(cgroup: &str, run: &str, file: &str) -> Result<String> {
     let script = format!(
-        r#"{run} sleep 777 & until cat $(find {CGROUPS} -path '*/step05-*/cgroup.procs') /dev/null 2>&1 |
-               grep -q '^[0-9]'  || ! kill -0 $!; do sleep 0.1; done
+        r#"{run} sleep 777 & until [ $(cat /dev/null $(find {CGROUPS} -path '*/step05-*/cgroup.procs' |
+               head -n 1) 2>&1 | wc -l) -ge 2 ] || ! kill -0 $!; do sleep 0.1; done
            grep -H . $(find {CGROUPS} -path '*/step05-*/{file}') | sed 's/step05-....../ID/'
            kill $!; wait $!; echo $?"#
     );
