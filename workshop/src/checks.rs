@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::container::Runner;
+use crate::container::{Runner, on_alarm};
 use crate::host;
 use crate::privilege::Privilege;
 use crate::steps::STEPS;
@@ -151,6 +151,9 @@ pub const TRIED: &str = "as in: ";
 /// The part of `Check::run` that runs on the throw-away host. A program that uses it calls this
 /// first thing in `main`, and ends if it gives an exit code.
 pub fn on_the_host() -> Option<ExitCode> {
+    if let Some(code) = on_alarm() {
+        return Some(code);
+    }
     let id = env::var(ID).ok()?;
     let looked = find(&id).with_context(|| format!("no such check: {id}")).and_then(look);
     Some(host::exit_code(looked))

@@ -5,9 +5,9 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
 use std::thread;
@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, alarm};
 
-use crate::host::{Process, descendants, processes};
+use crate::host::{self, Process, descendants, processes};
 use crate::patience::{eventually, patience};
 use crate::temp::TempDir;
 use crate::terminal::Terminal;
@@ -246,6 +246,29 @@ pub fn end(command: &mut Command) -> Result<Ended> {
     let output = command.output().with_context(|| format!("start {command:?}"))?;
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     Ok(Ended { code: code(output.status), stdout: output.stdout, stderr })
+}
+
+/// Set where we are to become a command with an alarm.
+const ALARM: &str = "WORKSHOP_ALARM";
+
+/// A command to which the kernel sends SIGALRM, a second after its start (`man 2 alarm`).
+pub fn alarmed(command: &Command) -> Result<Command> {
+    let mut alarmed = Command::new(env::current_exe().context("our own path")?);
+    alarmed.env(ALARM, "1").arg(command.get_program()).args(command.get_args());
+    alarmed.stdin(Stdio::null());
+    Ok(alarmed)
+}
+
+/// The part of `alarmed` that becomes the command. A program that uses it calls this first thing in
+/// `main`, and ends if it gives an exit code.
+pub fn on_alarm() -> Option<ExitCode> {
+    env::var_os(ALARM)?;
+    let mut words = env::args_os().skip(1);
+    let mut command = Command::new(words.next()?);
+    // It stays set through exec.
+    alarm::set(slowness());
+    let error = command.args(words).env_remove(ALARM).exec();
+    Some(host::exit_code(Err(error.into())))
 }
 
 /// A container that runs.

@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{Winsize, openpty};
 use nix::unistd::{Pid, tcgetpgrp};
 
-use crate::container::end;
+use crate::container::{code, end};
 use crate::host::{Process, descendants, processes};
 use crate::patience::eventually;
 
@@ -27,12 +27,31 @@ pub struct Terminal {
 impl Terminal {
     /// Opens one. `run` is what runs a container.
     pub fn open(run: String) -> Result<Terminal> {
+        let mut shell = Command::new("sh");
+        // Prompts would only be in the way.
+        shell.arg("-i").env("PS1", "").env("ENV", "/dev/null");
+        Terminal::with(&shell, run)
+    }
+
+    /// Opens one with a command alone, which is started as soon as Enter is pressed.
+    pub fn before(command: &Command) -> Result<Terminal> {
+        let mut gate = Command::new("sh");
+        gate.args(["-c", r#"ulimit -c 0; echo ready; read enter; exec "$@""#, "sh"]);
+        gate.arg(command.get_program()).args(command.get_args());
+        let mut terminal = Terminal::with(&gate, String::new())?;
+        // Before it has the terminal, ^C reaches nobody.
+        terminal.wait_for("ready")?;
+        Ok(terminal)
+    }
+
+    /// Opens one with a leader of its session.
+    fn with(leader: &Command, run: String) -> Result<Terminal> {
         let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(Some(&size), None).context("openpty")?;
         let stdio = || pty.slave.try_clone().map(Stdio::from);
         let mut shell = Command::new("setsid");
-        // Prompts would only be in the way.
-        shell.args(["--ctty", "--wait", "sh", "-i"]).env("PS1", "").env("ENV", "/dev/null");
+        shell.args(["--ctty", "--wait"]).arg(leader.get_program()).args(leader.get_args());
+        shell.envs(leader.get_envs().filter_map(|(name, value)| Some((name, value?))));
         let shell = shell.stdin(stdio()?).stdout(stdio()?).stderr(stdio()?).spawn()?;
         Ok(Terminal { shell, master: pty.master, screen: String::new(), run })
     }
@@ -54,6 +73,15 @@ impl Terminal {
         let mut stty = Command::new("stty");
         let settings = end(stty.arg("-a").stdin(self.master.try_clone()?))?.expect(0);
         Ok(settings.context("stty")?.text())
+    }
+
+    /// Waits for the end of what leads its session: its exit code.
+    pub fn end(&mut self) -> Result<i32> {
+        let ended = eventually(|| {
+            self.read()?;
+            self.shell.try_wait()?.context("it does not end")
+        });
+        ended.map(code)
     }
 
     /// The process group in front of it.

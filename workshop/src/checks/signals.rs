@@ -1,14 +1,21 @@
 //! Signals: what reaches the command, and in which state it finds them.
 
-use std::process::{Command, Stdio};
+use std::fs::File;
+use std::io::Write;
+use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use nix::sys::signal::Signal::{self, SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::Signal::{
+    self, SIGALRM, SIGHUP, SIGILL, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGUSR1, SIGUSR2,
+};
+use nix::sys::signal::kill;
+use nix::unistd::{Pid, pipe2};
 
 use super::{Check, Fails};
-use crate::container::{Runner, code, end};
+use crate::container::{Runner, alarmed, code, end};
 use crate::patience::eventually;
 
 pub(super) const CHECKS: &[Check] = &[
@@ -19,6 +26,17 @@ pub(super) const CHECKS: &[Check] = &[
         free: &[],
         fails: Fails::Saboteur(r#"shift; exec env --block-signal=TERM "$@""#),
         look: blocks_no_signals,
+    },
+    Check {
+        id: "blocks-all-or-none",
+        proves: "What the caller blocks is blocked in the command, all of it, or nothing.",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(
+            r#"shift; exec perl -MPOSIX -e 'my $some = POSIX::SigSet->new(SIGILL, SIGTERM);
+               sigprocmask(SIG_UNBLOCK, $some); exec @ARGV' "$@""#,
+        ),
+        look: blocks_all_or_none,
     },
     Check {
         id: "ignores-no-signals",
@@ -61,12 +79,28 @@ pub(super) const CHECKS: &[Check] = &[
         look: passes_signals_on,
     },
     Check {
+        id: "kernel-signals-too",
+        proves: "So does what the kernel sends: SIGALRM after `alarm(2)`.",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(r#"exec env --ignore-signal=ALRM "$REAL" "$@""#),
+        look: kernel_signals_too,
+    },
+    Check {
         id: "loses-no-early-signal",
-        proves: "TERM ends it whenever it comes, at start-up too.",
+        proves: "TERM, INT and the like end it whenever they come, at start-up too.",
         from: 1,
         free: &[],
         fails: Fails::Saboteur(r#"trap '' TERM; sleep 1; trap - TERM; exec "$REAL" "$@""#),
         look: loses_no_early_signal,
+    },
+    Check {
+        id: "ends-while-it-starts",
+        proves: "TERM and INT end it even if its start is stuck: nobody reads its standard error.",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(r#"trap '' TERM INT; echo "$@" >&2; exec "$REAL" "$@""#),
+        look: ends_while_it_starts,
     },
 ];
 
@@ -83,6 +117,16 @@ const IGNORED: [&str; 3] = ["grep", "SigIgn", "/proc/self/status"];
 fn blocks_no_signals(runner: &Runner) -> Result<()> {
     let blocked = mask(&mut runner.command(BLOCKED))?;
     ensure!(blocked == 0, "the command starts with the mask {blocked:#x} of blocked signals");
+    Ok(())
+}
+
+fn blocks_all_or_none(runner: &Runner) -> Result<()> {
+    let command = runner.command(BLOCKED);
+    let mut caller = Command::new("env");
+    caller.arg("--block-signal=ILL,TERM,TTIN").arg(command.get_program()).args(command.get_args());
+    let all = [SIGILL, SIGTERM, SIGTTIN].into_iter().fold(0, |mask, s| mask | 1 << (s as i32 - 1));
+    let blocked = mask(&mut caller)?;
+    ensure!(blocked == all || blocked == 0, "the caller blocks {all:#x}, the command {blocked:#x}");
     Ok(())
 }
 
@@ -138,15 +182,42 @@ fn passes_signals_on(runner: &Runner) -> Result<()> {
     Ok(())
 }
 
-fn loses_no_early_signal(runner: &Runner) -> Result<()> {
-    runner.moments(50)?.try_for_each(|moment| ended_by(runner, SIGTERM, moment))
+fn kernel_signals_too(runner: &Runner) -> Result<()> {
+    let script = "trap 'exit 7' ALRM; for i in $(seq 200); do sleep 0.05; done";
+    let command = runner.command(["sh", "-c", script]);
+    // On a busy machine the alarm may go off before the trap is set: then once more.
+    eventually(|| end(&mut alarmed(&command)?)?.expect(7))?;
+    end(&mut alarmed(&runner.command(["sleep", "10"]))?)?.expect(142).map(drop)
 }
 
-/// Starts a container, and after some time ends it by a signal, of which it must die.
-fn ended_by(runner: &Runner, signal: Signal, after: Duration) -> Result<()> {
-    let mut child = runner.sleeping()?;
+fn loses_no_early_signal(runner: &Runner) -> Result<()> {
+    for signal in [SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGUSR1] {
+        let mut moments = runner.moments(if signal == SIGTERM { 50 } else { 20 })?;
+        moments.try_for_each(|moment| ended_by(runner.sleeping()?, signal, moment))?;
+    }
+    Ok(())
+}
+
+fn ends_while_it_starts(runner: &Runner) -> Result<()> {
+    for signal in [SIGTERM, SIGINT] {
+        for moment in runner.moments(10)? {
+            // Not a byte more fits in.
+            let (reader, writer) = pipe2(OFlag::O_CLOEXEC).context("pipe")?;
+            let size = fcntl(&writer, FcntlArg::F_GETPIPE_SZ).context("fcntl")?;
+            let mut writer = File::from(writer);
+            writer.write_all(&vec![b'.'; size as usize])?;
+            let stuck = runner.command(["sleep", "777"]).stderr(writer).spawn()?;
+            ended_by(stuck, signal, moment)?;
+            drop(reader);
+        }
+    }
+    Ok(())
+}
+
+/// Ends what has been started some time ago by a signal, of which it must die.
+fn ended_by(mut child: Child, signal: Signal, after: Duration) -> Result<()> {
     sleep(after);
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), signal)?;
+    kill(Pid::from_raw(child.id() as i32), signal)?;
     let ended = eventually(|| child.try_wait()?.context("still there"));
     match ended.map(code) {
         Ok(code) if code == 128 + signal as i32 => Ok(()),

@@ -1,5 +1,6 @@
 //! The terminal: ^C, ^\\, ^Z and fg, pressed for real; its size, and its settings.
 
+use std::iter::repeat_n;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -50,6 +51,16 @@ pub(super) const CHECKS: &[Check] = &[
         look: ctrl_backslash,
     },
     Check {
+        id: "loses-no-early-key",
+        proves: "^C and ^\\ at the terminal end it whenever they are pressed, at start-up too.",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(
+            r#"trap '' INT QUIT; sleep 0.1; trap - INT QUIT; exec "$REAL" "$@""#,
+        ),
+        look: loses_no_early_key,
+    },
+    Check {
         id: "window-size",
         proves: "When the window changes its size, the command is told, and sees the new one.",
         from: 1,
@@ -72,6 +83,33 @@ pub(super) const CHECKS: &[Check] = &[
         free: &[],
         fails: Fails::Saboteur(r#""$REAL" "$@"; exit $?"#),
         look: killed_in_full_screen,
+    },
+    Check {
+        id: "gives-the-terminal-back",
+        proves: "After a shell inside, whoever called has the terminal again, a script, too.",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(r#"shift; exec unshare --pid --fork --kill-child "$@""#),
+        look: gives_the_terminal_back,
+    },
+    Check {
+        id: "killed-shell-gives-it-back",
+        proves: "So it is when the shell inside is killed.",
+        from: 3,
+        free: &[],
+        fails: Fails::Step(2),
+        look: killed_shell_gives_it_back,
+    },
+    Check {
+        id: "takes-no-terminal-from-a-shell",
+        proves: "What ends in the background (^Z, bg) takes the terminal from nobody.",
+        from: 1,
+        free: &[],
+        fails: Fails::Saboteur(
+            r#""$REAL" "$@"; code=$?
+               perl -MPOSIX -e '$SIG{TTOU} = "IGNORE"; tcsetpgrp(0, getpgrp(0))'; exit $code"#,
+        ),
+        look: takes_no_terminal_from_a_shell,
     },
     Check {
         id: "hangup",
@@ -147,6 +185,28 @@ fn ctrl_backslash(runner: &Runner) -> Result<()> {
     terminal.wait_for_state("sleep 777", 'S')?;
     terminal.keys("\x1c")?;
     terminal.wait_for("code=131.").context("after ^\\")
+}
+
+fn loses_no_early_key(runner: &Runner) -> Result<()> {
+    for (key, name, code) in [("\x03", "^C", 130), ("\x1c", "^\\", 131)] {
+        // Some as late as its first word.
+        let late = repeat_n(None, 10);
+        for moment in runner.moments(40)?.map(Some).chain(late) {
+            let when = moment.map(|moment| format!("{moment:.1?} after the start"));
+            let when = when.unwrap_or("as it says `Running`".into());
+            let mut terminal = Terminal::before(&runner.command(["sleep", "777"]))?;
+            terminal.keys("\n")?;
+            match moment {
+                Some(moment) => sleep(moment),
+                None => terminal.wait_for("Running")?,
+            }
+            terminal.keys(key)?;
+            let ended = terminal.end().with_context(|| format!("{name} was lost, pressed {when}"));
+            let ended = ended?;
+            ensure!(ended == code, "exit code {ended} after {name}, pressed {when}");
+        }
+    }
+    Ok(())
 }
 
 fn window_size(runner: &Runner) -> Result<()> {
@@ -243,6 +303,113 @@ fn killed_in_full_screen(runner: &Runner) -> Result<()> {
     let ours = killed_in_vi(runner, |terminal| &terminal.run)?;
     ensure!(ours == alone, "it leaves {ours:?}, and the program alone {alone:?}");
     Ok(())
+}
+
+/// The shells that there are inside.
+fn shells(runner: &Runner) -> Result<Vec<&'static str>> {
+    let mut there = Vec::new();
+    for shell in ["sh", "bash"] {
+        if runner.run([shell, "-c", "exit 3"])?.code == 3 {
+            there.push(shell);
+        }
+    }
+    Ok(there)
+}
+
+/// Calls a shell inside, from a script or at the prompt, and with another program in between as
+/// sudo and cargo are; has it ended, and fails unless the caller has the terminal as before.
+fn back_after(
+    runner: &Runner,
+    (script, between, shell): (bool, &str, &str),
+    end_it: impl FnOnce(&mut Terminal) -> Result<()>,
+) -> Result<()> {
+    let mut terminal = runner.terminal()?;
+    let run = format!("{} {shell}", terminal.run);
+    let run = match between {
+        "sh" => {
+            format!("sh {}", runner.put("between", format!("{run}\nexit $?").as_bytes(), 0o644)?)
+        }
+        between => format!("{between} {run}"),
+    };
+    let lines = format!(
+        "echo ready $((1 + 1)); read word; {run}\necho ended with $?\nread word; echo got $word.\nsleep 777\n"
+    );
+    let caller = runner.put("caller", lines.as_bytes(), 0o644)?;
+    // `.`: by the shell at its prompt itself.
+    terminal.keys(&format!("{} {caller}\n", if script { "sh" } else { "." }))?;
+    terminal.wait_for("ready 2")?;
+    let before = (terminal.settings()?, terminal.foreground()?);
+    terminal.keys("\n")?;
+    terminal.wait_for(&format!("Running [{shell}]"))?;
+    terminal.keys("echo inside $((1 + 1))\n")?;
+    terminal.wait_for("inside 2")?;
+    end_it(&mut terminal)?;
+    // No matter which: that it could not give the terminal back is an error to Debian's shell.
+    terminal.wait_for("ended with")?;
+    let now = (terminal.settings()?, terminal.foreground()?);
+    ensure!(now == before, "afterwards the terminal is {now:?} instead of {before:?}");
+    // First as it is typed, then as it is read.
+    terminal.keys("word\n")?;
+    terminal.wait_for("word").context("what is typed afterwards")?;
+    terminal.wait_for("got word.").context("afterwards nothing is read")?;
+    terminal.wait_for_state("sleep 777", 'S')?;
+    terminal.keys("\x03")?;
+    terminal.wait_for_no("sleep 777").context("^C afterwards")
+}
+
+fn gives_the_terminal_back(runner: &Runner) -> Result<()> {
+    for shell in shells(runner)? {
+        for (script, between, code) in [
+            (true, "", 0),
+            (true, "", 4),
+            (true, "env", 4),
+            (true, "sh", 4),
+            (false, "", 4),
+            (false, "env", 0),
+            (false, "sh", 4),
+        ] {
+            let exit = |terminal: &mut Terminal| terminal.keys(&format!("exit {code}\n"));
+            back_after(runner, (script, between, shell), exit).with_context(|| {
+                let caller = if script { "a script" } else { "the prompt" };
+                format!("{shell}, by {caller} {between}")
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn killed_shell_gives_it_back(runner: &Runner) -> Result<()> {
+    for shell in shells(runner)? {
+        for (script, between) in [(true, ""), (true, "sh"), (false, ""), (false, "env")] {
+            let kill_it = |terminal: &mut Terminal| {
+                // While a shell edits a line, the terminal's settings are its own.
+                terminal.keys("sleep 778\n")?;
+                let sleeps = terminal.wait_for_state("sleep 778", 'S')?;
+                Ok(kill(Pid::from_raw(sleeps.parent), Signal::SIGKILL)?)
+            };
+            back_after(runner, (script, between, shell), kill_it).with_context(|| {
+                let caller = if script { "a script" } else { "the prompt" };
+                format!("{shell}, by {caller} {between}")
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn takes_no_terminal_from_a_shell(runner: &Runner) -> Result<()> {
+    let go = runner.put("script", b"", 0o644)?.replace("script", "go");
+    let script = format!("echo ready; while [ ! -e {go} ]; do sleep 0.05; done");
+    let script = runner.put("script", script.as_bytes(), 0o644)?;
+    let mut terminal = at_the_prompt(runner)?;
+    let before = (terminal.settings()?, terminal.foreground()?);
+    terminal.keys(&format!("{} sh {script}\n", terminal.run))?;
+    terminal.wait_for("ready")?;
+    terminal.keys("\x1a")?;
+    terminal.wait_for_state(&format!("sh {script}"), 'T').context("after ^Z")?;
+    terminal.keys("bg\n")?;
+    terminal.wait_for_state(&format!("sh {script}"), 'S').context("after bg")?;
+    runner.put("go", b"", 0o644)?;
+    ends_as_before(&mut terminal, &before, &script)
 }
 
 fn hangup(runner: &Runner) -> Result<()> {
