@@ -240,7 +240,7 @@ impl Container {
     fn behind(&self, front: &[&str], condition: &str) -> Result<bool> {
         let script = format!("if {{ {condition}\n}} > /dev/null; then echo out; else echo in; fi");
         let command = self.runner.command(["sh", "-c", &script]);
-        let ended = crate::container::end(&mut attempts::behind(front, &command))?;
+        let ended = crate::container::end(&mut crate::container::behind(front, &command))?;
         match ended.text().as_str() {
             "out\n" => Ok(true),
             "in\n" => {

@@ -11,16 +11,7 @@ use std::{fs, thread};
 use anyhow::{Context, Result, ensure};
 
 use super::{AS_USER, Container};
-use crate::container::end;
-
-/// A command, with another in front of it that starts it.
-pub(super) fn behind(front: &[&str], command: &Command) -> Command {
-    let words = [command.get_program()].into_iter().chain(command.get_args());
-    let mut words = front.iter().map(|word| (*word).as_ref()).chain(words);
-    let mut both = Command::new(words.next().unwrap_or_default());
-    both.args(words);
-    both
-}
+use crate::container::{behind, end};
 
 /// Looks for a file of the host's under a directory.
 pub(super) fn sees_the_host(container: &Container, under: &str) -> Result<bool> {
