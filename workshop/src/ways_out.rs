@@ -225,7 +225,11 @@ impl Container {
             argv.extend(["unshare", "-Ur"].map(OsString::from));
         }
         match var(SABOTEUR) {
-            Some(script) => argv.extend(["sh".into(), "-c".into(), script, "saboteur".into()]),
+            Some(script) => {
+                let real = format!("REAL='{}'; ", program.display());
+                let script = [OsStr::new(&real), &script].join(OsStr::new(""));
+                argv.extend(["sh".into(), "-c".into(), script, "saboteur".into()]);
+            }
             None => argv.push(program.clone().into()),
         }
         Ok(Container { runner: Runner::new(argv, rootfs)?, program, user, _copies: copies })

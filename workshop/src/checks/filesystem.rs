@@ -19,7 +19,7 @@ pub(crate) const BY_CHROOT: &str = r#"shift; exec unshare --mount sh -c '
     mount --rbind /proc "$ROOTFS/proc" && exec chroot "$ROOTFS" "$@"' sh "$@""#;
 
 /// The host's devices, each shown once more, and not made read-only.
-pub(crate) const WITH_DEVICES_TO_CHANGE: &str = r#"shift; exec unshare --mount sh -c '
+pub(crate) const WITH_DEVICES_TO_CHANGE: &str = r#"shift; export REAL; exec unshare --mount sh -c '
     mount --bind /dev "$ROOTFS/mnt" && exec "$REAL" run sh -c "
         for name in null zero full random urandom tty; do
             umount /dev/\$name && mount --bind /mnt/\$name /dev/\$name || exit 125; done
@@ -235,8 +235,8 @@ fn restore(path: &str, (mode, uid, gid, _): Look) {
     let _ = fs::set_permissions(&path, Permissions::from_mode(mode));
 }
 
-fn nothing_of_the_host_changes(runner: &Runner) -> Result<()> {
-    // Devices of this host alone: those of the machine are not to come to harm.
+/// Gives this host devices that are its own: those of the machine are not to come to harm.
+pub(crate) fn own_devices() -> Result<()> {
     let mode = Some("mode=755");
     mount(Some("dev"), "/dev", Some("tmpfs"), MsFlags::empty(), mode).context("mount")?;
     for (name, major, minor) in DEVICES {
@@ -244,6 +244,11 @@ fn nothing_of_the_host_changes(runner: &Runner) -> Result<()> {
         mknod(place.as_str(), SFlag::S_IFCHR, Mode::empty(), makedev(*major, *minor))?;
         fs::set_permissions(place, Permissions::from_mode(0o666))?;
     }
+    Ok(())
+}
+
+fn nothing_of_the_host_changes(runner: &Runner) -> Result<()> {
+    own_devices()?;
     let names: Vec<_> = DEVICES.iter().map(|(name, ..)| format!("/dev/{name}")).collect();
     // The machine's `/proc` and `/sys` are there once: it is a bit that does no harm.
     let script = format!(

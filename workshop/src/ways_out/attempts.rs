@@ -1,16 +1,19 @@
 //! The attempts that need something on the host as well, or a trick.
 
+use std::fs::{self, File};
 use std::io::Write;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::Duration;
-use std::{fs, thread};
 
 use anyhow::{Context, Result, ensure};
+use nix::fcntl::{Flock, FlockArg};
 
 use super::{AS_USER, Container};
+use crate::checks::filesystem::own_devices;
 use crate::container::{behind, end};
 
 /// Looks for a file of the host's under a directory.
@@ -55,6 +58,24 @@ pub(super) fn own_binary(container: &Container) -> Result<bool> {
     ensure!(mode()? & 0o7777 == 0o755, "it was changed before");
     container.sh("chmod 4755 /proc/1/exe")?;
     Ok(mode()? & 0o7777 == 0o4755)
+}
+
+/// It is a device of the throw-away host alone.
+pub(super) fn device_mode(container: &Container, how: &str) -> Result<bool> {
+    own_devices()?;
+    container.sh(how)?;
+    Ok(fs::metadata("/dev/null")?.permissions().mode() & 0o777 == 0o640)
+}
+
+/// It is a bit that does no harm, and it is taken back.
+pub(super) fn proc_mode(container: &Container) -> Result<bool> {
+    // The machine has this once, too, and others may be trying.
+    let root = Flock::lock(File::open("/")?, FlockArg::LockExclusive);
+    let _held = root.map_err(|(_, error)| error).context("lock /")?;
+    container.sh("chmod +t /proc/version")?;
+    let look = "mount -t proc proc /mnt && stat -c %a /mnt/version && chmod 444 /mnt/version";
+    let mode = end(Command::new("sh").args(["-c", look]))?.expect(0)?.text();
+    Ok(mode == "1444\n")
 }
 
 pub(super) fn ipc(container: &Container) -> Result<bool> {
