@@ -1,11 +1,12 @@
 //! The filesystem: a root, a `/proc`, a `/dev` and a `/sys` of its own, and mounts that stay inside.
 
 use std::collections::BTreeMap;
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::Signal::SIGKILL;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
@@ -235,6 +236,12 @@ fn restore(path: &str, (mode, uid, gid, _): Look) {
     let _ = fs::set_permissions(&path, Permissions::from_mode(mode));
 }
 
+/// Holds what a throw-away host has not of its own, but of the machine: `/proc` and `/sys`.
+pub(crate) fn hold_the_machine() -> Result<Flock<File>> {
+    let root = Flock::lock(File::open("/").context("open /")?, FlockArg::LockExclusive);
+    root.map_err(|(_, error)| error).context("lock /")
+}
+
 /// Gives this host devices that are its own: those of the machine are not to come to harm.
 pub(crate) fn own_devices() -> Result<()> {
     let mode = Some("mode=755");
@@ -249,8 +256,9 @@ pub(crate) fn own_devices() -> Result<()> {
 
 fn nothing_of_the_host_changes(runner: &Runner) -> Result<()> {
     own_devices()?;
+    let _held = hold_the_machine()?;
     let names: Vec<_> = DEVICES.iter().map(|(name, ..)| format!("/dev/{name}")).collect();
-    // The machine's `/proc` and `/sys` are there once: it is a bit that does no harm.
+    // What it sets in `/proc` and `/sys` does no harm.
     let script = format!(
         "for it in {}; do chmod 600 $it; chown 7:7 $it; touch -d '2001-02-03 04:05' $it; done; \
          for it in {}; do chmod +t $it; chown :7 $it; done; exit 0",

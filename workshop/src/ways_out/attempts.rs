@@ -1,6 +1,6 @@
 //! The attempts that need something on the host as well, or a trick.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Write;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
@@ -10,10 +10,9 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use nix::fcntl::{Flock, FlockArg};
 
 use super::{AS_USER, Container};
-use crate::checks::filesystem::own_devices;
+use crate::checks::filesystem::{hold_the_machine, own_devices};
 use crate::container::{behind, end};
 
 /// Looks for a file of the host's under a directory.
@@ -69,9 +68,7 @@ pub(super) fn device_mode(container: &Container, how: &str) -> Result<bool> {
 
 /// It is a bit that does no harm, and it is taken back.
 pub(super) fn proc_mode(container: &Container) -> Result<bool> {
-    // The machine has this once, too, and others may be trying.
-    let root = Flock::lock(File::open("/")?, FlockArg::LockExclusive);
-    let _held = root.map_err(|(_, error)| error).context("lock /")?;
+    let _held = hold_the_machine()?;
     container.sh("chmod +t /proc/version")?;
     let look = "mount -t proc proc /mnt && stat -c %a /mnt/version && chmod 444 /mnt/version";
     let mode = end(Command::new("sh").args(["-c", look]))?.expect(0)?.text();
