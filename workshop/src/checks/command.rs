@@ -220,7 +220,7 @@ fn own_umask(runner: &Runner) -> Result<()> {
 /// What the command can read about PID 1 and itself, again and again as to open files. (The mount on
 /// `/` in `mountinfo`, and `/proc/1/exe`, show paths of the host: that is the kernel's doing.)
 const READ_ALL: &str = "cd /proc; cat 1/environ 1/cmdline self/environ; \
-                        ls -l 1/cwd 1/root; for i in 1 2 3 4 5 6 7 8 9; do ls -l 1/fd; done";
+                        ls -l 1/cwd 1/root; for i in 1 2 3 4 5 6 7 8 9; do ls -l 1/fd; done; exit 0";
 
 fn knows_nothing_of_the_host(runner: &Runner) -> Result<()> {
     let rootfs = runner.own_rootfs()?;
@@ -239,14 +239,17 @@ fn knows_nothing_of_the_host(runner: &Runner) -> Result<()> {
         (set("/"), option(&relative)),
     ] {
         let front: Vec<_> = front.iter().map(String::as_str).collect();
-        let look = |command: &[&str]| -> Result<String> {
+        let look = |command: &[&str]| {
             let words = options.iter().map(String::as_str).chain(command.iter().copied());
-            Ok(end(&mut behind(&front, &runner.command(words)))?.expect(0)?.text())
+            end(&mut behind(&front, &runner.command(words)))
         };
-        let mut said = look(&["sh", "-c", READ_ALL])?;
-        // As soon as it runs, and several times: PID 1 is not done yet with what it does.
+        let mut said = look(&["sh", "-c", READ_ALL])?.expect(0)?.text();
+        // As soon as it runs, and several times: PID 1 is not done yet with what it does. So `ls` may
+        // fail to find what it has just listed.
         for _ in 0..5 {
-            said += &look(&["ls", "-l", "/proc/1/fd"])?;
+            let open = look(&["ls", "-l", "/proc/1/fd"])?;
+            ensure!(open.code <= 1, "exit code {}: {}", open.code, open.stderr);
+            said += &open.text();
         }
         let told = said.split(['\0', '\n']).find(|line| line.contains(secret.as_ref()));
         ensure!(told.is_none(), "inside it can be read: {}", told.unwrap_or_default());
