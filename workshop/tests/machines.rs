@@ -185,9 +185,12 @@ fn controller_toggled_meanwhile() -> Result<()> {
     slices.iter().rev().try_for_each(|slice| write(slice, "-memory"))?;
     let script = format!(
         r#"set_memory() {{ echo $1 > {CGROUPS}/$2/cgroup.subtree_control; }}
-           strace -f -o /dev/null --trace=flock --inject=flock:delay_exit=2000000:when=1 \
-               $step run --memory 64m sh -c 'echo started; sleep 3' &
-           sleep 1; set_memory +memory user.slice; set_memory +memory {SLICE}; sleep 2.5
+           strace -f -o /dev/null --trace=flock --inject=flock:delay_exit=9000000:when=1 \
+               $step run --memory 64m sh -c 'echo started; sleep 9; exit 0' &
+           until find {CGROUPS} -name 'step05-*' | grep -q . || ! kill -0 $!; do sleep 0.1; done
+           set_memory +memory user.slice; set_memory +memory {SLICE}
+           until [ $(cat $(find {CGROUPS} -path '*/step05-*/cgroup.procs') | wc -l) -ge 3 ] ||
+               ! kill -0 $!; do sleep 0.1; done
            for dir in $(find {CGROUPS} -name 'step05-*'); do
                echo $(cat $dir/pids.max) $(cat $dir/memory.max) $(wc -l < $dir/cgroup.procs); done
            wait $!; code=$?; set_memory -memory {SLICE}; set_memory -memory user.slice; exit $code"#
