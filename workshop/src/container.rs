@@ -241,6 +241,15 @@ pub fn copy_rootfs(rootfs: &Path, copy: &Path) -> Result<()> {
     end(shell.args(["-ec", script, "sh"]).arg(copy).current_dir(rootfs))?.expect(0).map(drop)
 }
 
+/// A command, with another in front of it that starts it.
+pub fn behind(front: &[&str], command: &Command) -> Command {
+    let words = [command.get_program()].into_iter().chain(command.get_args());
+    let mut words = front.iter().map(|word| (*word).as_ref()).chain(words);
+    let mut both = Command::new(words.next().unwrap_or_default());
+    both.args(words).stdin(Stdio::null());
+    both
+}
+
 /// Runs a command to its end.
 pub fn end(command: &mut Command) -> Result<Ended> {
     let output = command.output().with_context(|| format!("start {command:?}"))?;

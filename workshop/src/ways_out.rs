@@ -225,7 +225,11 @@ impl Container {
             argv.extend(["unshare", "-Ur"].map(OsString::from));
         }
         match var(SABOTEUR) {
-            Some(script) => argv.extend(["sh".into(), "-c".into(), script, "saboteur".into()]),
+            Some(script) => {
+                let real = format!("REAL='{}'; ", program.display());
+                let script = [OsStr::new(&real), &script].join(OsStr::new(""));
+                argv.extend(["sh".into(), "-c".into(), script, "saboteur".into()]);
+            }
             None => argv.push(program.clone().into()),
         }
         Ok(Container { runner: Runner::new(argv, rootfs)?, program, user, _copies: copies })
@@ -240,7 +244,7 @@ impl Container {
     fn behind(&self, front: &[&str], condition: &str) -> Result<bool> {
         let script = format!("if {{ {condition}\n}} > /dev/null; then echo out; else echo in; fi");
         let command = self.runner.command(["sh", "-c", &script]);
-        let ended = crate::container::end(&mut attempts::behind(front, &command))?;
+        let ended = crate::container::end(&mut crate::container::behind(front, &command))?;
         match ended.text().as_str() {
             "out\n" => Ok(true),
             "in\n" => {

@@ -43,6 +43,8 @@ fn main() -> ExitCode {
         trial("v2", "controller-not-delegated", controller_not_delegated),
         trial("v2", "no-systemd", no_systemd),
         trial("v2", "in-a-container", in_a_container),
+        trial("v2", "controller-toggled-meanwhile", controller_toggled_meanwhile),
+        trial("v2", "leaves-the-limits-of-its-caller", leaves_the_limits_of_its_caller),
     ];
     let mut arguments = Arguments::from_args();
     // They rearrange the machine.
@@ -172,12 +174,58 @@ fn no_systemd() -> Result<()> {
     equal(&said?, "ID/memory.max:67108864\n143\n")
 }
 
+/// Nobody limits memory in the slice, until our `run` has its cgroup for the first limit: both limits
+/// are to hold in the one cgroup all the same, or it must not start.
+fn controller_toggled_meanwhile() -> Result<()> {
+    let slices = ["user.slice", SLICE, SERVICE, &format!("{SERVICE}/app.slice")];
+    let write = |dir: &str, what: &str| {
+        let file = Path::new(CGROUPS).join(dir).join("cgroup.subtree_control");
+        fs::write(&file, what).with_context(|| format!("write {what} to {}", file.display()))
+    };
+    slices.iter().rev().try_for_each(|slice| write(slice, "-memory"))?;
+    let script = format!(
+        r#"set_memory() {{ echo $1 > {CGROUPS}/$2/cgroup.subtree_control; }}
+           strace -f -o /dev/null --trace=flock --inject=flock:delay_exit=9000000:when=1 \
+               $step run --memory 64m sh -c 'echo started; sleep 9; exit 0' &
+           until find {CGROUPS} -name 'step05-*' | grep -q . || ! kill -0 $!; do sleep 0.1; done
+           set_memory +memory user.slice; set_memory +memory {SLICE}
+           until [ $(cat $(find {CGROUPS} -path '*/step05-*/cgroup.procs') | wc -l) -ge 3 ] ||
+               ! kill -0 $!; do sleep 0.1; done
+           for dir in $(find {CGROUPS} -name 'step05-*'); do
+               echo $(cat $dir/pids.max) $(cat $dir/memory.max) $(wc -l < $dir/cgroup.procs); done
+           wait $!; code=$?; set_memory -memory {SLICE}; set_memory -memory user.slice; exit $code"#
+    );
+    let said = in_cgroup(SESSION, &script);
+    slices.iter().try_for_each(|slice| write(slice, "+memory"))?;
+    let said = said?;
+    // PID 1, sh and sleep.
+    let limited = said.code == 0 && said.text() == "started\n20 67108864 3\n";
+    let refused = said.code == 125 && !said.text().contains("started");
+    ensure!(limited || refused, "exit code {}: {:?}, {:?}", said.code, said.text(), said.stderr);
+    Ok(())
+}
+
+/// A known limit: our cgroup is where all controllers are that it takes, and that may be above the
+/// limits of our caller. So to ask for one limit may remove another.
+fn leaves_the_limits_of_its_caller() -> Result<()> {
+    let limit = |what: &str| fs::write(Path::new(CGROUPS).join(SLICE).join("memory.max"), what);
+    limit("30M").context("limit the slice")?;
+    let take = "head -c 60m /dev/zero | tail -c 60m | wc -c";
+    let below = in_cgroup(SESSION, &format!("$step run sh -c '{take}'"));
+    let above = in_cgroup(SESSION, &format!("$step run --cpus 1 sh -c '{take}'"));
+    limit("max").context("no limit of the slice")?;
+    let (below, above) = (below?.text(), above?.text());
+    ensure!(below.trim() != "62914560", "the limit of the slice does not hold");
+    ensure!(above.trim() == "62914560", "it holds with --cpus, too: no known limit any more");
+    Ok(())
+}
+
 /// In a container as Docker's, the root of what one sees has processes.
 fn in_a_container() -> Result<()> {
     let inside = format!("umount {CGROUPS}; mount -t cgroup2 cgroup2 {CGROUPS}");
     let script = format!("unshare --cgroup --mount sh -c '{inside}; $step run echo started'");
     let said = in_cgroup("system.slice", &script)?.expect(125)?;
-    ensure!(said.stderr.contains("all cgroups are populated"), "it says {:?}", said.stderr);
+    ensure!(said.stderr.contains("gives its children"), "it says {:?}", said.stderr);
     ensure!(said.text().is_empty(), "it started the command");
     Ok(())
 }

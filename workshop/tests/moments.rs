@@ -2,11 +2,16 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::process::{Command, ExitCode};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
+use workshop::container::copy_rootfs;
 use workshop::host;
+use workshop::patience::eventually;
 use workshop::steps::STEPS;
 use workshop::testing::{
     self, PRIVILEGE, missing_privilege, missing_strace, program, rootfs, trial_unless,
@@ -15,15 +20,20 @@ use workshop::testing::{
 /// For the part that runs on a throw-away host: the step's path.
 const STEP: &str = "WORKSHOP_STEP";
 
+/// The same: which of the symlinks.
+const SWAP: &str = "WORKSHOP_SWAP";
+
 /// An orphan dies of a real-time signal, which nix does not know; and while PID 1 looks who has
 /// died, the command ends, too.
 const BOTH: &str = "orphan=$(sleep 777 >/dev/null & echo $!); kill -40 $orphan; sleep 1.5; exit 7";
 
 fn main() -> ExitCode {
-    if let Ok(step) = env::var(STEP) {
-        return strace(&step);
+    match (env::var(STEP), env::var(SWAP)) {
+        (Ok(step), Ok(what)) => return host::exit_code(swap(&step, &what)),
+        (Ok(step), _) => return strace(&step),
+        _ => {}
     }
-    testing::run(4, || (3..=5).map(trial).collect())
+    testing::run(4, || (3..=5).map(trial).chain((4..=5).flat_map(swapped)).collect())
 }
 
 fn trial(step: usize) -> Trial {
@@ -48,4 +58,57 @@ fn strace(step: &str) -> ExitCode {
     strace.args(["-f", "--quiet=all", "-o", "/dev/null", "--trace=waitid", delay, step, "run"]);
     let ended = strace.args([OsStr::new("sh"), OsStr::new("-c"), OsStr::new(BOTH)]).status();
     ExitCode::from(ended.ok().and_then(|ended| ended.code()).unwrap_or(125) as u8)
+}
+
+/// While it starts, somebody who may write to the root filesystem puts a symlink in the place of its
+/// `/dev`, which leads out. A step looks for symlinks before it mounts, and not afterwards: it refuses
+/// to go on if there is no `pts` where it leads, and if there is, goes on there. That is a known limit.
+fn swapped(step: usize) -> [Trial; 2] {
+    let trial = |what: &'static str, says: &'static str| {
+        let name = format!("{}::a-swapped-dev-{what}", STEPS[step - 1]);
+        let missing = missing_privilege(step == 5).or_else(missing_strace);
+        trial_unless(missing, name, move || is_swapped(step, what, says))
+    };
+    [trial("is-refused", "nothing was made"), trial("that-fits-is-not", "shm was made")]
+}
+
+fn is_swapped(step: usize, what: &str, says: &str) -> Result<()> {
+    let step = program(STEPS[step - 1]);
+    let envs =
+        [(SWAP, OsStr::new(what)), (STEP, step.as_os_str()), ("ROOTFS", rootfs().as_os_str())];
+    let output = host::run(*PRIVILEGE, &env::current_exe()?, &envs)?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{said}");
+    let made = String::from_utf8_lossy(&output.stdout);
+    ensure!(made.trim_end() == says, "{made:?} instead of {says:?}: {said}");
+    Ok(())
+}
+
+/// Says what was made on the host, where the symlink leads to.
+fn swap(step: &str, what: &str) -> Result<()> {
+    let place = env::temp_dir();
+    let (rootfs, host) = (place.join("rootfs"), place.join("host"));
+    let (dev, trace) = (rootfs.join("dev"), place.join("trace"));
+    copy_rootfs(Path::new(&env::var_os("ROOTFS").context("no $ROOTFS")?), &rootfs)?;
+    fs::create_dir(&host)?;
+    if what == "that-fits-is-not" {
+        fs::create_dir(host.join("pts"))?;
+    }
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "--quiet=all", "--trace=mkdir,mkdirat", "-o"]).arg(&trace);
+    strace.arg("--inject=mkdir,mkdirat:delay_exit=1000000:when=1");
+    strace.args([step, "run", "--rootfs"]).arg(&rootfs).arg("true").stdin(Stdio::null());
+    let mut step = strace.spawn().context("start strace")?;
+    eventually(|| {
+        let made = fs::read_to_string(&trace).unwrap_or_default();
+        ensure!(made.contains("/dev/pts"), "it does not make /dev/pts");
+        Ok(())
+    })?;
+    // On the host it is an empty directory: what is mounted on it elsewhere goes.
+    fs::remove_dir_all(&dev).context("remove dev")?;
+    symlink(Path::new("..").join(host.strip_prefix("/")?), &dev).context("symlink")?;
+    step.wait().context("wait")?;
+    let made = if host.join("shm").exists() { "shm was made" } else { "nothing was made" };
+    println!("{made}");
+    Ok(())
 }

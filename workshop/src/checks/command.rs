@@ -1,14 +1,16 @@
 //! The command and what it is given: arguments, standard streams, hostname, environment.
 
+use std::env;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
 use super::{Check, Fails};
-use crate::container::{Runner, end};
+use crate::container::{Runner, behind, end};
 use crate::host::{self, State};
 
 pub(super) const CHECKS: &[Check] = &[
@@ -97,6 +99,26 @@ pub(super) const CHECKS: &[Check] = &[
         fails: Fails::Step(3),
         look: own_environment,
     },
+    Check {
+        id: "own-umask",
+        proves: "What it creates is 0644 (umask 0022), whatever the caller's umask is.",
+        from: 4,
+        free: &[],
+        fails: Fails::Step(3),
+        look: own_umask,
+    },
+    Check {
+        id: "knows-nothing-of-the-host",
+        proves: "PID 1's environment, arguments and open files do not tell where the root \
+                 filesystem and the cgroup are on the host.",
+        from: 4,
+        free: &[],
+        fails: Fails::Saboteur(
+            r#"shift; [ "$1" = --rootfs ] && ROOTFS=$2 && shift 2
+               exec "$REAL" run --rootfs "$ROOTFS" env "ROOTFS=$ROOTFS" "$@""#,
+        ),
+        look: knows_nothing_of_the_host,
+    },
 ];
 
 fn runs_the_command(runner: &Runner) -> Result<()> {
@@ -181,4 +203,65 @@ fn own_environment(runner: &Runner) -> Result<()> {
     ensure!(pid1.contains("PATH="), "PID 1's environment is {pid1:?}");
     ensure!(!pid1.contains("SECRET"), "PID 1 shows the host's environment: {pid1:?}");
     Ok(())
+}
+
+fn own_umask(runner: &Runner) -> Result<()> {
+    let script = "umask; cd /dev/shm; : > new; stat -c %a new /dev /dev/pts .; rm new";
+    for umask in ["077", "000"] {
+        let front = ["sh", "-c", &format!("umask {umask}; exec \"$@\""), "sh"];
+        let said = end(&mut behind(&front, &runner.command(["sh", "-c", script])))?.expect(0)?;
+        let text = said.text();
+        let right = "0022\n644\n755\n755\n1777\n";
+        ensure!(text == right, "with umask {umask} it says {text:?} instead of {right:?}");
+    }
+    Ok(())
+}
+
+/// What the command can read about PID 1 and itself, again and again as to open files. (The mount on
+/// `/` in `mountinfo`, and `/proc/1/exe`, show paths of the host: that is the kernel's doing.)
+const READ_ALL: &str = "cd /proc; cat 1/environ 1/cmdline self/environ; \
+                        ls -l 1/cwd 1/root; for i in 1 2 3 4 5 6 7 8 9; do ls -l 1/fd; done; exit 0";
+
+fn knows_nothing_of_the_host(runner: &Runner) -> Result<()> {
+    let rootfs = runner.own_rootfs()?;
+    // The name of this throw-away host is in the paths of both, the root filesystem and the cgroup.
+    let secret = rootfs.ancestors().nth(2).and_then(Path::file_name).context("a name")?;
+    let secret = secret.to_string_lossy();
+    let up = "../".repeat(env::current_dir()?.components().count());
+    let relative = format!("{up}.{}", rootfs.display());
+    let absolute = rootfs.display().to_string();
+    let set = |variable: &str| vec!["env".into(), format!("ROOTFS={variable}")];
+    let option = |option: &str| vec!["--rootfs".into(), option.to_owned()];
+    for (front, options) in [
+        (set(&absolute), Vec::new()),
+        (set(&relative), Vec::new()),
+        (set("/"), option(&absolute)),
+        (set("/"), option(&relative)),
+    ] {
+        let front: Vec<_> = front.iter().map(String::as_str).collect();
+        let look = |command: &[&str]| {
+            let words = options.iter().map(String::as_str).chain(command.iter().copied());
+            end(&mut behind(&front, &runner.command(words)))
+        };
+        let mut said = look(&["sh", "-c", READ_ALL])?.expect(0)?.text();
+        // As soon as it runs, and several times: PID 1 is not done yet with what it does. So `ls` may
+        // fail to find what it has just listed.
+        for _ in 0..5 {
+            let open = look(&["ls", "-l", "/proc/1/fd"])?;
+            ensure!(open.code <= 1, "exit code {}: {}", open.code, open.stderr);
+            said += &open.text();
+        }
+        let told = said.split(['\0', '\n']).find(|line| line.contains(secret.as_ref()));
+        ensure!(told.is_none(), "inside it can be read: {}", told.unwrap_or_default());
+        let open = said.lines().find(|line| is_a_file(line)).unwrap_or_default();
+        ensure!(open.is_empty(), "PID 1 has a file of the host's open: {open}");
+    }
+    Ok(())
+}
+
+/// Is it the line of an open file that has a name, standard streams left out?
+fn is_a_file(line: &str) -> bool {
+    let Some((fd, target)) = line.split_once(" -> ") else { return false };
+    let fd = fd.rsplit(' ').next().and_then(|fd| fd.parse::<u32>().ok());
+    fd.is_some_and(|fd| fd > 2) && target.starts_with('/')
 }

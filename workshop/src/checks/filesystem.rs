@@ -1,19 +1,30 @@
 //! The filesystem: a root, a `/proc`, a `/dev` and a `/sys` of its own, and mounts that stay inside.
 
-use std::fs;
+use std::collections::BTreeMap;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-use nix::mount::{MsFlags, mount};
+use nix::fcntl::{Flock, FlockArg};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::Signal::SIGKILL;
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
 use super::{Check, Fails};
-use crate::container::{Runner, end};
+use crate::container::{Runner, behind, end};
 use crate::host::State;
 
 /// A root by chroot(2), with the host's `/proc` in it.
 pub(crate) const BY_CHROOT: &str = r#"shift; exec unshare --mount sh -c '
     mount --rbind /proc "$ROOTFS/proc" && exec chroot "$ROOTFS" "$@"' sh "$@""#;
+
+/// The host's devices, each shown once more, and not made read-only.
+pub(crate) const WITH_DEVICES_TO_CHANGE: &str = r#"shift; export REAL; exec unshare --mount sh -c '
+    mount --bind /dev "$ROOTFS/mnt" && exec "$REAL" run sh -c "
+        for name in null zero full random urandom tty; do
+            umount /dev/\$name && mount --bind /mnt/\$name /dev/\$name || exit 125; done
+        exec \"\$@\"" sh "$@"' sh "$@""#;
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -47,6 +58,22 @@ pub(super) const CHECKS: &[Check] = &[
         free: &[],
         fails: Fails::Step(3),
         look: own_dev,
+    },
+    Check {
+        id: "dev-has-a-size",
+        proves: "What is written to `/dev` and `/dev/shm` takes memory: 64 MiB each at most.",
+        from: 4,
+        free: &[],
+        fails: Fails::Step(3),
+        look: dev_has_a_size,
+    },
+    Check {
+        id: "nothing-of-the-host-changes",
+        proves: "What `/dev`, `/proc` and `/sys` show of the host keeps its mode, owner and times.",
+        from: 4,
+        free: &[],
+        fails: Fails::Saboteur(WITH_DEVICES_TO_CHANGE),
+        look: nothing_of_the_host_changes,
     },
     Check {
         id: "read-only-sys",
@@ -113,24 +140,148 @@ fn own_proc(runner: &Runner) -> Result<()> {
     Ok(())
 }
 
+/// What the devices are there for.
+const DEVICES_WORK: &[&str] = &[
+    "echo lost > /dev/null && test -z \"$(cat /dev/null)\"",
+    "test $(head -c 5 /dev/zero | wc -c) = 5",
+    "! echo full > /dev/full",
+    "test $(head -c 5 /dev/random | wc -c) = 5",
+    "test $(head -c 5 /dev/urandom | wc -c) = 5",
+    "test -c /dev/tty",
+];
+
 fn own_dev(runner: &Runner) -> Result<()> {
     let said = runner.run(["ls", "/dev"])?.expect(0)?.text();
     let names = "fd full null ptmx pts random shm stderr stdin stdout tty urandom zero";
     ensure!(said.split_whitespace().eq(names.split(' ')), "/dev holds {said:?}");
-    for script in [
-        "echo lost > /dev/null && test -z \"$(cat /dev/null)\"",
-        "test $(head -c 5 /dev/zero | wc -c) = 5",
-        "! echo full > /dev/full",
-        "test $(head -c 5 /dev/random | wc -c) = 5",
-        "test $(head -c 5 /dev/urandom | wc -c) = 5",
-        "test -c /dev/tty",
+    let others = [
         "echo kept > /dev/shm/file && test $(cat /dev/shm/file) = kept",
         "test $(echo through | cat /dev/stdin) = through",
         "test $(echo through > /dev/stdout) = through",
         "test $(echo through | cat /dev/fd/0) = through",
         "exec 3<>/dev/ptmx && test -c /dev/pts/0",
-    ] {
+    ];
+    for script in DEVICES_WORK.iter().copied().chain(others) {
         runner.sh(script)?.expect(0).with_context(|| script.to_owned())?;
+    }
+    Ok(())
+}
+
+fn dev_has_a_size(runner: &Runner) -> Result<()> {
+    for dir in ["/dev", "/dev/shm"] {
+        let said = runner.run(["df", "-k", dir])?.expect(0)?.text();
+        let size = said.lines().last().and_then(|line| line.split_whitespace().nth(1));
+        ensure!(size == Some("65536"), "{dir} has {size:?} KiB: {said}");
+        let fill = |size: &str| runner.sh(&format!("head -c {size} /dev/zero > {dir}/file"));
+        fill("60m")?.expect(0).with_context(|| format!("60 MiB in {dir}"))?;
+        let more = fill("70m")?;
+        ensure!(more.code != 0, "70 MiB went into {dir}");
+    }
+    Ok(())
+}
+
+/// The devices of a container, which are the host's.
+const DEVICES: &[(&str, u64, u64)] = &[
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+];
+
+/// Parts of `/proc` and `/sys` that are the host's, and something in each.
+const PARTS: &[&str] = &[
+    "/proc/sys",
+    "/proc/sys/kernel/hostname",
+    "/proc/bus",
+    "/proc/bus/pci",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/irq/default_smp_affinity",
+    "/proc/acpi",
+    "/proc/scsi",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/sysrq-trigger",
+    "/sys",
+    "/sys/kernel",
+    "/sys/class/net",
+];
+
+/// Mode, owner, group, and when it was changed last.
+type Look = (u32, u32, u32, i64);
+
+/// How those objects of the host's are now. What is changed in one `/proc` shows in those that are
+/// mounted later, so it is a new one that is looked at, on `/mnt`.
+fn objects() -> Result<BTreeMap<String, Look>> {
+    mount(Some("proc"), "/mnt", Some("proc"), MsFlags::empty(), None::<&str>).context("mount")?;
+    let devices = DEVICES.iter().map(|(name, ..)| format!("/dev/{name}"));
+    let parts = PARTS.iter().map(|part| part.replace("/proc", "/mnt"));
+    let looks = devices.chain(parts).filter_map(|path| {
+        let is = fs::metadata(&path).ok()?;
+        // The times in `/proc` and `/sys` are those of the first look.
+        let time = if path.starts_with("/dev") { is.mtime() } else { 0 };
+        Some((path, (is.mode(), is.uid(), is.gid(), time)))
+    });
+    let looks = looks.collect();
+    umount2("/mnt", MntFlags::empty()).context("umount /mnt")?;
+    Ok(looks)
+}
+
+/// Gives a part of `/proc` or `/sys` back what a container has changed: there is no other for us.
+fn restore(path: &str, (mode, uid, gid, _): Look) {
+    let path = path.replace("/mnt", "/proc");
+    let _ = chown(&path, Some(uid), Some(gid));
+    let _ = fs::set_permissions(&path, Permissions::from_mode(mode));
+}
+
+/// Holds what a throw-away host has not of its own, but of the machine: `/proc` and `/sys`.
+pub(crate) fn hold_the_machine() -> Result<Flock<File>> {
+    let root = Flock::lock(File::open("/").context("open /")?, FlockArg::LockExclusive);
+    root.map_err(|(_, error)| error).context("lock /")
+}
+
+/// Gives this host devices that are its own: those of the machine are not to come to harm.
+pub(crate) fn own_devices() -> Result<()> {
+    let mode = Some("mode=755");
+    mount(Some("dev"), "/dev", Some("tmpfs"), MsFlags::empty(), mode).context("mount")?;
+    for (name, major, minor) in DEVICES {
+        let place = format!("/dev/{name}");
+        mknod(place.as_str(), SFlag::S_IFCHR, Mode::empty(), makedev(*major, *minor))?;
+        fs::set_permissions(place, Permissions::from_mode(0o666))?;
+    }
+    Ok(())
+}
+
+fn nothing_of_the_host_changes(runner: &Runner) -> Result<()> {
+    own_devices()?;
+    let _held = hold_the_machine()?;
+    let names: Vec<_> = DEVICES.iter().map(|(name, ..)| format!("/dev/{name}")).collect();
+    // What it sets in `/proc` and `/sys` does no harm.
+    let script = format!(
+        "for it in {}; do chmod 600 $it; chown 7:7 $it; touch -d '2001-02-03 04:05' $it; done; \
+         for it in {}; do chmod +t $it; chown :7 $it; done; exit 0",
+        names.join(" "),
+        PARTS.join(" ")
+    );
+    let before = objects()?;
+    for front in [&["env"][..], &["unshare", "-Ur"]] {
+        let tried = end(&mut behind(front, &runner.command(["sh", "-c", &script])));
+        let now = objects()?;
+        let changed = before.iter().filter(|(path, look)| now.get(*path) != Some(look));
+        let changed: Vec<_> = changed.inspect(|(path, look)| restore(path, **look)).collect();
+        tried?.expect(0).with_context(|| format!("by {front:?}"))?;
+        if let Some((path, before)) = changed.first() {
+            let tell = |(mode, uid, gid, time): &Look| format!("{mode:o} {uid}:{gid} {time}");
+            let now = now.get(*path).map(tell).unwrap_or_default();
+            let path = path.replace("/mnt", "/proc");
+            bail!("by {front:?}: {path} was {}, and is {now}", tell(before));
+        }
+        for script in DEVICES_WORK {
+            let said = end(&mut behind(front, &runner.command(["sh", "-c", script])))?;
+            said.expect(0).with_context(|| format!("by {front:?}: {script}"))?;
+        }
     }
     Ok(())
 }

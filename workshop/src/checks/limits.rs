@@ -1,14 +1,22 @@
 //! Limits: how many processes, how much memory and CPU the container may use.
 
+use std::env;
+use std::ffi::OsStr;
 use std::fs;
-use std::process::Command;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::Signal::SIGTERM;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 
 use super::{Check, Fails};
-use crate::container::{Runner, end};
-use crate::host::cgroups;
+use crate::container::{Ended, Runner, behind, end};
+use crate::host::{cgroups, trees};
 use crate::patience::eventually;
 
 pub(super) const CHECKS: &[Check] = &[
@@ -61,12 +69,36 @@ pub(super) const CHECKS: &[Check] = &[
         look: units_of_memory,
     },
     Check {
+        id: "cpus-are-exact",
+        proves: "`--cpus 0.29` are 29,000 of 100,000 microseconds, and not one less.",
+        from: 5,
+        free: &[],
+        fails: Fails::Step(4),
+        look: cpus_are_exact,
+    },
+    Check {
         id: "refuses-zero",
         proves: "Limits of zero or less are refused (125), not taken for none.",
         from: 5,
         free: &[],
         fails: Fails::Step(4),
         look: refuses_zero,
+    },
+    Check {
+        id: "refuses-in-words",
+        proves: "A `--cpus` that the kernel would refuse is refused in words: 0.01 is the least.",
+        from: 5,
+        free: &[],
+        fails: Fails::Step(4),
+        look: refuses_in_words,
+    },
+    Check {
+        id: "less-cpu-above",
+        proves: "If the cgroup above has less CPU, that is all there is, or it is named (125, v1).",
+        from: 5,
+        free: &[],
+        fails: Fails::Step(4),
+        look: less_cpu_above,
     },
     Check {
         id: "init-is-limited-too",
@@ -83,6 +115,31 @@ pub(super) const CHECKS: &[Check] = &[
         free: &[],
         fails: Fails::Step(4),
         look: no_silent_absence,
+    },
+    Check {
+        id: "missing-controller",
+        proves: "If the kernel counts no memory, it says with which option it would (125).",
+        from: 5,
+        free: &[],
+        fails: Fails::Step(4),
+        look: missing_controller,
+    },
+    Check {
+        id: "stays-below-its-caller",
+        proves: "In a cgroup namespace, where the host's trees are in sight, too, the cgroup is not \
+                 made outside the caller's: below it, or not at all (125).",
+        from: 5,
+        free: &[],
+        fails: Fails::Step(4),
+        look: stays_below_its_caller,
+    },
+    Check {
+        id: "odd-names-of-cgroups",
+        proves: "Blanks in the path of a tree, and a cgroup whose name is no UTF-8, are no obstacle.",
+        from: 5,
+        free: &[],
+        fails: Fails::Step(4),
+        look: odd_names_of_cgroups,
     },
     Check {
         id: "own-cgroup-namespace",
@@ -167,11 +224,51 @@ fn cpu_limit(runner: &Runner) -> Result<()> {
 
 fn units_of_memory(runner: &Runner) -> Result<()> {
     let sizes = [("67108864", 2), ("67108864b", 2), ("65536k", 2), ("64m", 2), ("64M", 2)];
-    for (size, factor) in sizes.into_iter().chain([("1g", 32), ("1.5g", 48), ("0.03125g", 1)]) {
+    let docker_takes = [("64mb", 2), ("64MB", 2), ("64MiB", 2), ("65536KiB", 2), ("1t", 32768)];
+    let sizes = sizes.into_iter().chain([("1g", 32), ("1.5g", 48), ("0.03125g", 1)]);
+    for (size, factor) in sizes.chain(docker_takes) {
         let names = ["memory.max", "memory.limit_in_bytes"];
         let said = limit(&["--memory", size], runner, &names)?;
         ensure!(said == (33554432u64 * factor).to_string(), "{size} became {said}");
     }
+    Ok(())
+}
+
+fn cpus_are_exact(runner: &Runner) -> Result<()> {
+    // As binary fractions, times 100,000, some are a little less, and one is a little more.
+    let sizes = [("0.29", "29000"), ("0.57", "57000"), ("1.13", "113000"), ("0.07", "7000")];
+    for (cpus, quota) in sizes.into_iter().chain([("0.01", "1000"), ("2", "200000")]) {
+        let said = limit(&["--cpus", cpus], runner, &["cpu.max", "cpu.cfs_quota_us"])?;
+        ensure!(said.split(' ').next() == Some(quota), "{cpus} CPUs became {said:?}");
+    }
+    Ok(())
+}
+
+fn refuses_in_words(runner: &Runner) -> Result<()> {
+    for wrong in ["0.009", "0", "-1", "nan", "inf", "-inf", "1e300", "8193"] {
+        let option = format!("--cpus={wrong}");
+        let said = runner.run([&option, "echo", "started"])?.expect(125)?;
+        ensure!(said.text().is_empty(), "{option}: it started the command");
+        let words = ["--cpus", "0.01"].iter().all(|word| said.stderr.contains(word));
+        let errors = ["os error", "EINVAL", "ERANGE"].iter().any(|word| said.stderr.contains(word));
+        ensure!(words && !errors, "{option}: it says {:?}", said.stderr);
+    }
+    Ok(())
+}
+
+fn less_cpu_above(runner: &Runner) -> Result<()> {
+    let files = ["cpu.max", "cpu.cfs_quota_us"];
+    let mut files = trees().into_iter().flat_map(|tree| files.map(|name| tree.join(name)));
+    let file = files.find(|file| file.exists()).context("no cgroup with a limit of CPU")?;
+    fs::write(&file, "50000").context("half a CPU for this host")?;
+    runner.run(["--cpus", "0.4", "true"])?.expect(0).context("less than there is")?;
+    let said = runner.run(["--cpus", "1", "echo", "started"])?;
+    if file.ends_with("cpu.max") {
+        return said.expect(0).map(drop);
+    }
+    let said = said.expect(125)?;
+    let named = said.stderr.contains("the cgroup above") && said.stderr.lines().count() == 1;
+    ensure!(named && said.text().is_empty(), "it says {:?}", said.stderr);
     Ok(())
 }
 
@@ -213,12 +310,127 @@ fn own_cgroup_namespace(runner: &Runner) -> Result<()> {
 
 fn no_silent_absence(runner: &Runner) -> Result<()> {
     let (read_only, gone) = ("mount -o remount,bind,ro", "umount --lazy");
-    for (command, why) in [(read_only, "Read-only file system"), (gone, "no cgroups are mounted")] {
+    for (command, why) in [(read_only, "Read-only file system"), (gone, "no cgroups")] {
         let script = r#"while read -r _ dir type _; do
             case $type in cgroup*) $0 "$dir" || exit;; esac; done < /proc/mounts"#;
         end(Command::new("sh").args(["-c", script, command]))?.expect(0).context(command)?;
         let said = runner.run(["--memory", "64m", "echo", "started"])?.expect(125)?;
         ensure!(said.stderr.contains(why) && said.text().is_empty(), "it says {:?}", said.stderr);
     }
+    Ok(())
+}
+
+/// A tree of cgroups that is mounted: where, as what, and with which options.
+fn mounted_trees() -> Result<Vec<[String; 3]>> {
+    let mounts = fs::read_to_string("/proc/mounts").context("read /proc/mounts")?;
+    let trees = mounts.lines().filter_map(|line| {
+        let fields: Vec<_> = line.split(' ').collect();
+        let [_, place, kind, options, ..] = fields[..] else { return None };
+        kind.starts_with("cgroup").then(|| [place, kind, options].map(str::to_owned))
+    });
+    Ok(trees.collect())
+}
+
+fn missing_controller(runner: &Runner) -> Result<()> {
+    let memory = |tree: &[String; 3]| tree[2].split(',').any(|option| option == "memory");
+    let Some([place, ..]) = mounted_trees()?.into_iter().find(memory) else {
+        // In version 2 there is one tree. What a kernel without it says is a matter of a boot.
+        return runner.run(["--memory", "64m", "true"])?.expect(0).map(drop);
+    };
+    umount2(Path::new(&place), MntFlags::MNT_DETACH).context("umount the tree of memory")?;
+    runner.run(["--cpus", "1", "true"])?.expect(0).context("limits that it has")?;
+    let said = runner.run(["--memory", "64m", "echo", "started"])?.expect(125)?;
+    let told = said.stderr.contains("cgroup_enable=memory") && said.stderr.lines().count() == 1;
+    ensure!(told && said.text().is_empty(), "it says {:?}", said.stderr);
+    Ok(())
+}
+
+/// Mounts the trees anew, then starts a command.
+const TREES_ANEW: &str = r#"grep ' cgroup' /proc/mounts > "$TMPDIR/trees"
+    while read -r _ place kind options _; do
+        umount --lazy $place && mount -t $kind -o $options cgroup $place || exit
+    done < "$TMPDIR/trees"; exec "$@""#;
+
+fn stays_below_its_caller(runner: &Runner) -> Result<()> {
+    let file = trees().into_iter().map(|tree| tree.join("pids.max")).find(|file| file.exists());
+    let file = file.context("no cgroup with a limit of processes")?;
+    let processes = fs::read_to_string(file.with_file_name("pids.current"))?;
+    let limit = processes.trim().parse::<u32>()? + 12;
+    fs::write(&file, limit.to_string()).context("a limit for this host")?;
+    let script = "for i in $(seq 30); do sleep 0.2 & echo started; done; exit 0";
+    let started = |front: &[&str]| -> Result<(usize, Ended)> {
+        let command = runner.command(["--pids-limit", "60", "sh", "-c", script]);
+        let ended = end(&mut behind(front, &command))?;
+        Ok((ended.text().lines().count(), ended))
+    };
+    let (count, ended) = started(&["env"])?;
+    ensure!((1..30).contains(&count), "it started {count} processes: {}", ended.stderr);
+    let (count, ended) = started(&["unshare", "--cgroup"])?;
+    ensure!(count < 30, "in a cgroup namespace it is beside our cgroup, without its limit");
+    let refused = ended.code == 125 && ended.stderr.lines().count() == 1;
+    ensure!(count > 0 || refused, "in a cgroup namespace it says {:?}", ended.stderr);
+    // In version 2 only the root may have limited children and processes.
+    if !trees().iter().any(|tree| tree.join("cgroup.subtree_control").exists()) {
+        let front = ["unshare", "--cgroup", "--mount", "sh", "-c", TREES_ANEW, "sh"];
+        let (count, ended) = started(&front)?;
+        ensure!((1..30).contains(&count), "with its own trees: {count}, {:?}", ended.stderr);
+    }
+    Ok(())
+}
+
+fn odd_names_of_cgroups(runner: &Runner) -> Result<()> {
+    let place = env::temp_dir().join("odd \t\\040");
+    let mut odd = Vec::new();
+    for (number, [old, kind, options]) in mounted_trees()?.iter().enumerate() {
+        let new = place.join(number.to_string());
+        fs::create_dir_all(&new).with_context(|| format!("mkdir {}", new.display()))?;
+        let mut mount = Command::new("mount");
+        end(mount.args(["-t", kind, "-o", options, "cgroup"]).arg(&new))?.expect(0)?;
+        umount2(Path::new(old), MntFlags::MNT_DETACH).with_context(|| format!("umount {old}"))?;
+        for tree in trees() {
+            if let Ok(ours) = tree.strip_prefix(old) {
+                odd.push(new.join(ours).join(OsStr::from_bytes(b"caf\xe9 a:b")));
+            }
+        }
+    }
+    ensure!(!odd.is_empty(), "there are no cgroups on this host");
+    let command = runner.command(["--pids-limit=7", "--memory=64m", "--cpus=1", "sleep", "777"]);
+    let mut shell = behind(&["sh", "-c", "read go; exec \"$@\"", "sh"], &command);
+    let shell = shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = shell.spawn().context("start a shell")?;
+    for dir in &odd {
+        fs::create_dir(dir).with_context(|| format!("mkdir {}", dir.display()))?;
+        let join = match dir.join("cgroup.subtree_control") {
+            // In version 2 one with limited children has no processes.
+            control if control.exists() => {
+                fs::write(control, "+pids +memory +cpu").context("enable the controllers")?;
+                fs::create_dir(dir.join("host")).context("mkdir host")?;
+                dir.join("host/cgroup.procs")
+            }
+            _ => dir.join("cgroup.procs"),
+        };
+        fs::write(join, child.id().to_string()).context("join")?;
+    }
+    child.stdin.take().context("no stdin")?.write_all(b"go\n")?;
+    let inside = |dir: &PathBuf| -> Result<Vec<PathBuf>> {
+        let entries = fs::read_dir(dir)?.flatten().map(|entry| entry.path());
+        Ok(entries.filter(|path| path.is_dir() && !path.ends_with("host")).collect())
+    };
+    let limited = eventually(|| {
+        let ended = child.try_wait()?;
+        let mut limits = Vec::new();
+        for dir in odd.iter().map(inside).collect::<Result<Vec<_>>>()?.concat() {
+            let procs = fs::read_to_string(dir.join("cgroup.procs"))?;
+            ensure!(!procs.is_empty() || ended.is_some(), "nobody is in {}", dir.display());
+            limits.extend(fs::read_to_string(dir.join("pids.max")));
+        }
+        ensure!(limits == ["7\n"] || ended.is_some(), "the limits of processes are {limits:?}");
+        Ok(ended.is_none())
+    });
+    let _ = kill(Pid::from_raw(child.id() as i32), SIGTERM); // ESRCH: it has ended
+    let output = child.wait_with_output()?;
+    ensure!(limited?, "it ended: {}", String::from_utf8_lossy(&output.stderr));
+    let left = odd.iter().map(inside).collect::<Result<Vec<_>>>()?.concat();
+    ensure!(left.is_empty(), "left: {left:?}");
     Ok(())
 }

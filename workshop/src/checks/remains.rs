@@ -59,6 +59,18 @@ pub(super) const CHECKS: &[Check] = &[
         look: spares_what_is_locked,
     },
     Check {
+        id: "spares-what-is-not-ours",
+        proves: "What is not exactly of our name, or has a cgroup of somebody else's in it, is spared.",
+        from: 5,
+        free: &[],
+        fails: Fails::Saboteur(
+            r#"for tree in $(echo "$WORKSHOP_CGROUPS" | tr : ' '); do
+                   rmdir "$tree"/step05-*/* "$tree"/step05-*; done 2> /dev/null
+               exec "$REAL" "$@""#,
+        ),
+        look: spares_what_is_not_ours,
+    },
+    Check {
         id: "many-at-once",
         proves: "Many containers at once do not get in each other's way.",
         from: 1,
@@ -145,6 +157,34 @@ fn spares_what_is_locked(runner: &Runner) -> Result<()> {
     runner.run(["--memory=64m", "--cpus=1", "true"])?.expect(0)?;
     ensure!(making.iter().all(|dir| dir.exists()), "a locked one was removed: {making:?}");
     ensure!(!stale.iter().any(|dir| dir.exists()), "not all of these were removed: {stale:?}");
+    Ok(())
+}
+
+fn spares_what_is_not_ours(runner: &Runner) -> Result<()> {
+    let theirs = [
+        "step05-by-hand/child",
+        "step05-web.slice",
+        "step05-abc123/child-of-somebody",
+        "step05-abc12",
+        "step05-abc1234",
+        "step05-ab.123",
+        "step05-",
+    ];
+    let stale = ["step05-abc124", "step05-abc125/step05-abc126"];
+    for tree in trees() {
+        for name in theirs.iter().chain(&stale) {
+            let dir = tree.join(name);
+            fs::create_dir_all(&dir).with_context(|| format!("mkdir {}", dir.display()))?;
+        }
+    }
+    runner.run(["--memory=64m", "--cpus=1", "true"])?.expect(0)?;
+    for tree in trees() {
+        let gone = theirs.iter().find(|name| !tree.join(name).exists());
+        ensure!(gone.is_none(), "it removed {gone:?} in {}", tree.display());
+        let left = stale.iter().map(|name| name.split('/').next().unwrap_or_default());
+        let left: Vec<_> = left.filter(|name| tree.join(name).exists()).collect();
+        ensure!(left.is_empty(), "it did not remove {left:?} in {}", tree.display());
+    }
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use super::{Check, Fails};
-use crate::container::{Ended, Runner, end};
+use crate::container::{Ended, Runner, behind, end};
 use crate::host::trees;
 
 pub(super) const CHECKS: &[Check] = &[
@@ -53,13 +53,6 @@ fn in_a_user_namespace(runner: &Runner) -> Result<()> {
     let said = end(&mut behind(&["unshare", "-Ur"], &runner.command(["sh", "-c", script])))?;
     ensure!(said.text() == "0\n0\n", "it says {:?}, and {:?}", said.text(), said.stderr);
     said.expect(0).map(drop)
-}
-
-/// A command, with another in front of it that starts it.
-fn behind(front: &[&str], command: &Command) -> Command {
-    let mut both = Command::new(front[0]);
-    both.args(&front[1..]).arg(command.get_program()).args(command.get_args());
-    both
 }
 
 fn no_cgroups_inside(runner: &Runner) -> Result<()> {

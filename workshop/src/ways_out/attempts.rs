@@ -1,26 +1,19 @@
 //! The attempts that need something on the host as well, or a trick.
 
+use std::fs;
 use std::io::Write;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::Duration;
-use std::{fs, thread};
 
 use anyhow::{Context, Result, ensure};
 
 use super::{AS_USER, Container};
-use crate::container::end;
-
-/// A command, with another in front of it that starts it.
-pub(super) fn behind(front: &[&str], command: &Command) -> Command {
-    let words = [command.get_program()].into_iter().chain(command.get_args());
-    let mut words = front.iter().map(|word| (*word).as_ref()).chain(words);
-    let mut both = Command::new(words.next().unwrap_or_default());
-    both.args(words);
-    both
-}
+use crate::checks::filesystem::{hold_the_machine, own_devices};
+use crate::container::{behind, end};
 
 /// Looks for a file of the host's under a directory.
 pub(super) fn sees_the_host(container: &Container, under: &str) -> Result<bool> {
@@ -64,6 +57,22 @@ pub(super) fn own_binary(container: &Container) -> Result<bool> {
     ensure!(mode()? & 0o7777 == 0o755, "it was changed before");
     container.sh("chmod 4755 /proc/1/exe")?;
     Ok(mode()? & 0o7777 == 0o4755)
+}
+
+/// It is a device of the throw-away host alone.
+pub(super) fn device_mode(container: &Container, how: &str) -> Result<bool> {
+    own_devices()?;
+    container.sh(how)?;
+    Ok(fs::metadata("/dev/null")?.permissions().mode() & 0o777 == 0o640)
+}
+
+/// It is a bit that does no harm, and it is taken back.
+pub(super) fn proc_mode(container: &Container) -> Result<bool> {
+    let _held = hold_the_machine()?;
+    container.sh("chmod +t /proc/version")?;
+    let look = "mount -t proc proc /mnt && stat -c %a /mnt/version && chmod 444 /mnt/version";
+    let mode = end(Command::new("sh").args(["-c", look]))?.expect(0)?.text();
+    Ok(mode == "1444\n")
 }
 
 pub(super) fn ipc(container: &Container) -> Result<bool> {

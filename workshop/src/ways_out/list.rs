@@ -6,12 +6,12 @@ use std::path::Path;
 use super::Open::{If, No, Yes};
 use super::Outcome::{Closed, KnownLimit};
 use super::attempts::{
-    abstract_socket, chroot, dot_dot, group_signal, inherited, ipc, keyring, nsenter, own_binary,
-    propagation, ptrace, sees_the_host, signal, stdin, typed,
+    abstract_socket, chroot, device_mode, dot_dot, group_signal, inherited, ipc, keyring, nsenter,
+    own_binary, proc_mode, propagation, ptrace, sees_the_host, signal, stdin, typed,
 };
 use super::{Open, Way};
 use crate::checks::Fails::{Saboteur, Step};
-use crate::checks::filesystem::BY_CHROOT;
+use crate::checks::filesystem::{BY_CHROOT, WITH_DEVICES_TO_CHANGE};
 
 /// A root by pivot_root(2), with the host's still below it.
 const WITHOUT_UMOUNT: &str = r#"shift; exec unshare --mount sh -c '
@@ -181,6 +181,58 @@ pub const WAYS: &[Way] = &[
         attempt: |container| {
             container.sh("mkdir /dev/shm/sys && mount -t sysfs sysfs /dev/shm/sys &&
                  (true >> /dev/shm/sys/class/net/lo/ifalias)")
+        },
+    },
+    Way {
+        id: "device-mode",
+        does: "`chmod 640 /dev/null`: the device is the host's, and only root could use it there.",
+        outcome: Closed {
+            from: 4,
+            by: "Each device is mounted, and the mount is read-only: so are mode, owner and times. \
+                 (runc makes devices of its own.)",
+            witness: Saboteur(WITH_DEVICES_TO_CHANGE),
+        },
+        attempt: |container| device_mode(container, "chmod 640 /dev/null"),
+    },
+    Way {
+        id: "device-mode-anew",
+        does: "Mount `/dev/null` writable again, then `chmod` it.",
+        outcome: KnownLimit {
+            step: 4,
+            why: "CAP_SYS_ADMIN, as with `/proc`. A user's root does not own the devices.",
+            root: Yes,
+            user: No,
+        },
+        attempt: |container| {
+            device_mode(container, "mount -o remount,bind,rw /dev/null && chmod 640 /dev/null")
+        },
+    },
+    Way {
+        id: "proc-mode",
+        does: "`chmod` of a file in `/proc`: every `/proc` that is mounted later has it, too.",
+        outcome: KnownLimit {
+            step: 4,
+            why: "Files that are not about a process are there once, whatever shows them, and root \
+                  owns them. Docker's profile for AppArmor forbids it.",
+            root: Yes,
+            user: No,
+        },
+        attempt: proc_mode,
+    },
+    Way {
+        id: "sys-uncovered",
+        does: "`umount /sys/fs`, which covers the host's cgroups in a user namespace.",
+        outcome: KnownLimit {
+            step: 4,
+            why: "There `/sys` is the host's, with all that is mounted in it, and root inside may \
+                  unmount what we have mounted. What lies below can be changed by who could do so \
+                  outside. Docker takes CAP_SYS_ADMIN away.",
+            root: No,
+            user: Yes,
+        },
+        attempt: |container| {
+            container.sh("umount /sys/fs; cat /sys/fs/cgroup/cgroup.procs ||
+                 cat /sys/fs/cgroup/pids/cgroup.procs")
         },
     },
     Way {
