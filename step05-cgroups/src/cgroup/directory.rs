@@ -56,9 +56,10 @@ impl Drop for Directory {
 pub fn sweep(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else { return };
     for entry in entries.flatten() {
-        let is_cgroup = entry.path().join("cgroup.procs").exists();
         let name = entry.file_name().to_string_lossy().into_owned();
-        if is_cgroup && name.starts_with("step05-") && name.len() == "step05-XXXXXX".len() {
+        let random = name.strip_prefix("step05-").unwrap_or_default();
+        let is_ours = random.len() == 6 && random.chars().all(char::is_alphanumeric);
+        if is_ours && entry.path().join("cgroup.procs").exists() {
             if let Ok(_lock) = lock(&entry.path()) {
                 sweep(&entry.path()); // a container in the container
                 let _ = fs::remove_dir(entry.path());

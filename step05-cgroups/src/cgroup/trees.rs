@@ -8,8 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 // ANCHOR: own_cgroup
-/// The directory of our own cgroup, if its tree is mounted: the tree of a controller, such as `pids`,
-/// or `cgroup2`, that of version 2.
+/// The directory of our own cgroup in a tree (`pids`, say, or `cgroup2`), if that is mounted.
 pub fn own_cgroup(tree: &str) -> Result<Option<PathBuf>> {
     let Some((root, mount_point)) = find_mount(tree)? else { return Ok(None) };
     let Some(path) = own_path(tree)? else { return Ok(None) };

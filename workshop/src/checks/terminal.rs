@@ -128,6 +128,14 @@ fn ctrl_c_once(runner: &Runner) -> Result<()> {
     let mut terminal = runner.terminal()?;
     terminal.keys(&format!("{} sh {script}\n", terminal.run))?;
     terminal.wait_for("ready")?;
+    // In the moment of the start ^C may come twice, rather than never: it has to be over.
+    eventually(|| {
+        let mut awake = terminal.processes();
+        awake.pop(); // the command, which counts
+        awake.retain(|process| process.state != 'S');
+        ensure!(awake.is_empty(), "the runner does not come to rest");
+        Ok(())
+    })?;
     // Whoever stands between runner and command is stopped meanwhile, or the signal that it passes
     // on might come before the terminal's is counted, and the two be one.
     let line = terminal.processes();
