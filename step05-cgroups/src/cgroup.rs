@@ -36,18 +36,17 @@ pub struct Limits {
 // ANCHOR: create
 /// Makes the container's cgroup and sets its limits: one directory, or in version 1 one for each limit.
 pub fn create(limits: &Limits) -> Result<Vec<Directory>> {
-    for tree in ["pids", "memory", "cpu", "cgroup2"] {
-        if let Ok(Some(own)) = trees::own_cgroup(tree) {
-            for dir in own.ancestors() {
-                sweep(dir);
-            }
+    let own = trees::own_cgroups()?;
+    for own in own.values() {
+        for dir in own.ancestors().take_while(|dir| dir.join("cgroup.procs").exists()) {
+            sweep(dir);
         }
     }
     // A hybrid machine has both versions mounted, and its controllers in version 1.
-    match trees::own_cgroup("pids")? {
-        Some(_) => v1::create(limits),
-        None => v2::create(limits),
+    if own.contains_key("pids") {
+        return v1::create(limits, &own);
     }
+    v2::create(limits, &own)
 }
 // ANCHOR_END: create
 

@@ -59,7 +59,7 @@ pub fn sweep(parent: &Path) {
         let name = entry.file_name().to_string_lossy().into_owned();
         let random = name.strip_prefix("step05-").unwrap_or_default();
         let is_ours = random.len() == 6 && random.chars().all(char::is_alphanumeric);
-        if is_ours && entry.path().join("cgroup.procs").exists() {
+        if is_ours {
             if let Ok(_lock) = lock(&entry.path()) {
                 sweep(&entry.path()); // a container in the container
                 let _ = fs::remove_dir(entry.path());

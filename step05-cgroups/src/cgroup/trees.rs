@@ -1,5 +1,6 @@
 //! Where the trees of cgroups are mounted, and where in them we are.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
@@ -7,45 +8,50 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-// ANCHOR: own_cgroup
-/// The directory of our own cgroup in a tree (`pids`, say, or `cgroup2`), if that is mounted.
-pub fn own_cgroup(tree: &str) -> Result<Option<PathBuf>> {
-    let Some((root, mount_point)) = find_mount(tree)? else { return Ok(None) };
-    let Some(path) = own_path(tree)? else { return Ok(None) };
-    // The tree may be mounted from `root` on, a cgroup below its top.
-    let below = path.strip_prefix(&root);
-    let below =
-        below.with_context(|| format!("{path:?}, our cgroup, is not in {mount_point:?}"))?;
-    Ok(Some(mount_point.join(below)))
+/// The directories of our own cgroup, by tree: that of a controller, or `cgroup2`, that of version 2.
+pub type OwnCgroups = BTreeMap<&'static str, PathBuf>;
+
+// ANCHOR: own_cgroups
+/// Finds our own cgroup in each tree that is mounted.
+pub fn own_cgroups() -> Result<OwnCgroups> {
+    let mountinfo = fs::read("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
+    let cgroups = fs::read("/proc/self/cgroup").context("read /proc/self/cgroup")?;
+    let mut own = OwnCgroups::new();
+    for tree in ["pids", "memory", "cpu", "cgroup2"] {
+        let Some((root, mount_point)) = find_mount(&mountinfo, tree) else { continue };
+        let Some(path) = own_path(&cgroups, tree) else { continue };
+        // What is mounted may begin at `root`, below the top of the tree, and not show our cgroup.
+        let Ok(below) = path.strip_prefix(&root) else { continue };
+        own.insert(tree, mount_point.join(below));
+    }
+    Ok(own)
 }
-// ANCHOR_END: own_cgroup
+// ANCHOR_END: own_cgroups
 
 // ANCHOR: mount
 /// What is mounted of a tree, and where (`man 5 proc_pid_mountinfo`).
-fn find_mount(tree: &str) -> Result<Option<(PathBuf, PathBuf)>> {
-    let mountinfo = fs::read("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
+fn find_mount(mountinfo: &[u8], tree: &str) -> Option<(PathBuf, PathBuf)> {
     for line in mountinfo.split(|byte| *byte == b'\n') {
         let fields: Vec<_> = line.split(|byte| *byte == b' ').collect();
         let [_, _, _, root, mount_point, .., fstype, _, options] = fields[..] else { continue };
         let of_controller = fstype == b"cgroup" && has_word(options, tree);
         if of_controller || fstype == tree.as_bytes() {
-            return Ok(Some((unescape(root), unescape(mount_point))));
+            return Some((unescape(root), unescape(mount_point)));
         }
     }
-    Ok(None)
+    None
 }
 
 /// The path of our own cgroup from the top of a tree: `4:pids:/path`, or `0::/path` in version 2.
-fn own_path(tree: &str) -> Result<Option<PathBuf>> {
-    let cgroups = fs::read("/proc/self/cgroup").context("read /proc/self/cgroup")?;
+fn own_path(cgroups: &[u8], tree: &str) -> Option<PathBuf> {
     for line in cgroups.split(|byte| *byte == b'\n') {
         let fields: Vec<_> = line.splitn(3, |byte| *byte == b':').collect();
         let [_, controllers, path] = fields[..] else { continue };
         if has_word(controllers, tree) || (tree == "cgroup2" && controllers.is_empty()) {
-            return Ok(Some(OsString::from_vec(path.to_vec()).into()));
+            return Some(OsString::from_vec(path.to_vec()).into());
         }
     }
-    Ok(None)
+    None
 }
 // ANCHOR_END: mount
 

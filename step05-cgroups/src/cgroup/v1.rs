@@ -5,23 +5,23 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use super::directory::Directory;
-use super::trees::own_cgroup;
+use super::trees::OwnCgroups;
 use super::{Limits, write, write_swap};
 
 // ANCHOR: v1
 /// Makes a directory for each limit and writes it there.
-pub fn create(limits: &Limits) -> Result<Vec<Directory>> {
+pub fn create(limits: &Limits, own: &OwnCgroups) -> Result<Vec<Directory>> {
     let mut made = Vec::new();
-    let dir = directory(&mut made, "pids")?;
+    let dir = directory(&mut made, own, "pids")?;
     write(&dir, "pids.max", limits.pids_limit)?;
     if let Some(bytes) = limits.memory {
-        let dir = directory(&mut made, "memory")?;
+        let dir = directory(&mut made, own, "memory")?;
         write(&dir, "memory.limit_in_bytes", bytes)?;
         // Memory and swap together: swap must not widen the limit.
         write_swap(&dir, "memory.memsw.limit_in_bytes", bytes)?;
     }
     if let Some(quota) = limits.cpus {
-        let dir = directory(&mut made, "cpu")?;
+        let dir = directory(&mut made, own, "cpu")?;
         write(&dir, "cpu.cfs_quota_us", quota)
             .context("--cpus (the cgroup above may have less)")?;
     }
@@ -29,15 +29,15 @@ pub fn create(limits: &Limits) -> Result<Vec<Directory>> {
 }
 
 /// Our directory in the tree of a controller, below our caller's cgroup, whose limits hold as well.
-fn directory(made: &mut Vec<Directory>, controller: &str) -> Result<PathBuf> {
-    let own = own_cgroup(controller)?;
+fn directory(made: &mut Vec<Directory>, own: &OwnCgroups, controller: &str) -> Result<PathBuf> {
+    let own = own.get(controller);
     // Raspberry Pi OS boots with the memory controller off.
     let own = own.with_context(|| format!("no cgroups: boot with cgroup_enable={controller}"))?;
     // Two controllers may share a tree, and a process is in one directory of a tree.
-    if let Some(directory) = made.iter().find(|other| other.path.parent() == Some(&own)) {
+    if let Some(directory) = made.iter().find(|other| other.path.parent() == Some(own)) {
         return Ok(directory.path.clone());
     }
-    made.push(Directory::make(&own)?);
+    made.push(Directory::make(own)?);
     Ok(made[made.len() - 1].path.clone())
 }
 // ANCHOR_END: v1

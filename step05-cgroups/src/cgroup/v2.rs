@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::directory::Directory;
-use super::trees::own_cgroup;
+use super::trees::OwnCgroups;
 use super::{Limits, write, write_swap};
 
 // ANCHOR: v2
 /// Makes the directory and writes the limits there.
-pub fn create(limits: &Limits) -> Result<Vec<Directory>> {
-    let own = own_cgroup("cgroup2")?.context("no cgroups are mounted")?;
+pub fn create(limits: &Limits, own: &OwnCgroups) -> Result<Vec<Directory>> {
+    let own = own.get("cgroup2").context("no mounted cgroups show our own")?;
     let mut controllers = vec!["pids"];
     if limits.memory.is_some() {
         controllers.push("memory");
@@ -21,7 +21,7 @@ pub fn create(limits: &Limits) -> Result<Vec<Directory>> {
     if limits.cpus.is_some() {
         controllers.push("cpu");
     }
-    let directory = Directory::make(&find_parent(&own, &controllers)?)?;
+    let directory = Directory::make(&find_parent(own, &controllers)?)?;
     let dir = &directory.path;
     write(dir, "pids.max", limits.pids_limit)?;
     if let Some(bytes) = limits.memory {
@@ -45,19 +45,14 @@ fn find_parent(own: &Path, controllers: &[&str]) -> Result<PathBuf> {
             return Ok(dir.into());
         }
         if !dir.join("cgroup.type").exists() {
-            enable(dir, controllers)?;
+            let offered = has_all(&dir.join("cgroup.controllers"), controllers);
+            ensure!(offered, "{controllers:?} are not all there: boot with cgroup_enable=memory");
+            let line: Vec<_> = controllers.iter().map(|name| format!("+{name}")).collect();
+            write(dir, "cgroup.subtree_control", line.join(" "))?;
             return Ok(dir.into());
         }
     }
     bail!("no cgroup of version 2 above {own:?} gives its children {controllers:?}")
-}
-
-/// Gives the children of a cgroup these controllers.
-fn enable(dir: &Path, controllers: &[&str]) -> Result<()> {
-    let offered = has_all(&dir.join("cgroup.controllers"), controllers);
-    ensure!(offered, "{controllers:?} are not all there: boot with cgroup_enable=memory");
-    let line: Vec<_> = controllers.iter().map(|controller| format!("+{controller}")).collect();
-    write(dir, "cgroup.subtree_control", line.join(" "))
 }
 
 /// Does the file name all these controllers?
