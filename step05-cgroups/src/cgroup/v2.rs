@@ -13,7 +13,7 @@ use super::{Limits, write, write_swap};
 // ANCHOR: v2
 /// Makes the directory and writes the limits there.
 pub fn create(limits: &Limits, own: &OwnCgroups) -> Result<Vec<Directory>> {
-    let own = own.get("cgroup2").context("no mounted cgroups show our own")?;
+    let own = own.get("cgroup2").context("no cgroups are mounted, or not ours")?;
     let mut controllers = vec!["pids"];
     if limits.memory.is_some() {
         controllers.push("memory");
