@@ -66,7 +66,7 @@ fn pass_on(signal: &siginfo, child: &Child) {
             let _ = signal::kill(Pid::from_raw(child.id() as i32), signal);
         }
         Err(_) => {
-            crate::fail(125, &format!("signal {}: cannot pass on", signal.ssi_signo)); // real-time
+            crate::fail(125, &format!("real-time signal {} is not passed on", signal.ssi_signo));
         }
     }
 }

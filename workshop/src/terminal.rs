@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{Winsize, openpty};
 use nix::unistd::{Pid, tcgetpgrp};
@@ -48,6 +49,8 @@ impl Terminal {
     fn with(leader: &Command, run: String) -> Result<Terminal> {
         let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(Some(&size), None).context("openpty")?;
+        // Ours alone, or it would not be closed when we close it.
+        fcntl(&pty.master, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).context("fcntl")?;
         let stdio = || pty.slave.try_clone().map(Stdio::from);
         let mut shell = Command::new("setsid");
         shell.args(["--ctty", "--wait"]).arg(leader.get_program()).args(leader.get_args());
@@ -75,13 +78,30 @@ impl Terminal {
         Ok(settings.context("stty")?.text())
     }
 
+    /// Does it show a text, after what was waited for last?
+    pub fn shows(&mut self, text: &str) -> Result<bool> {
+        self.read()?;
+        Ok(self.screen.contains(text))
+    }
+
+    /// The exit code of what leads its session, if that has ended.
+    pub fn ended(&mut self) -> Result<Option<i32>> {
+        Ok(self.shell.try_wait()?.map(code))
+    }
+
+    /// Closes it, as who closes the window does.
+    pub fn hang_up(&mut self) -> Result<()> {
+        self.master = File::open("/dev/null")?.into();
+        Ok(())
+    }
+
     /// Waits for the end of what leads its session: its exit code.
     pub fn end(&mut self) -> Result<i32> {
-        let ended = eventually(|| {
+        eventually(|| {
+            // Who has still to say something could not end.
             self.read()?;
-            self.shell.try_wait()?.context("it does not end")
-        });
-        ended.map(code)
+            self.ended()?.context("it does not end")
+        })
     }
 
     /// The process group in front of it.
@@ -129,11 +149,10 @@ impl Terminal {
         found
     }
 
-    /// Waits until a process with these arguments is in a state, such as `T`.
+    /// Waits until a process of the host with these arguments is in a state, such as `T`.
     pub fn wait_for_state(&self, command: &str, state: char) -> Result<Process> {
         eventually(|| {
-            let found = descendants(self.shell.id() as i32);
-            let found = found.into_iter().find(|p| p.command == command && p.state == state);
+            let found = processes().into_iter().find(|p| p.command == command && p.state == state);
             found.with_context(|| format!("no process {command:?} in state {state}"))
         })
     }

@@ -17,46 +17,62 @@ use workshop::testing::{
     self, PRIVILEGE, missing_privilege, missing_strace, program, rootfs, trial_unless,
 };
 
-/// For the part that runs on a throw-away host: the step's path.
+/// For the part that runs on a throw-away host: the step's path, and what its command does.
 const STEP: &str = "WORKSHOP_STEP";
+const SCRIPT: &str = "WORKSHOP_SCRIPT";
 
 /// The same: which of the symlinks.
 const SWAP: &str = "WORKSHOP_SWAP";
 
 /// An orphan dies of a real-time signal, which nix does not know; and while PID 1 looks who has
 /// died, the command ends, too.
-const BOTH: &str = "orphan=$(sleep 777 >/dev/null & echo $!); kill -40 $orphan; sleep 1.5; exit 7";
+const BOTH: Moment = (
+    "an-orphan-and-the-command-end",
+    "orphan=$(sleep 777 >/dev/null & echo $!); kill -40 $orphan; sleep 1.5; exit 7",
+    7,
+);
+
+/// The command itself dies of one, while `run` or PID 1 is about to look.
+const ALONE: Moment = ("a-death-that-nix-does-not-know", "sleep 0.4; kill -40 $$", 168);
+
+/// Its name, what the command does, and the exit code that is to come of it.
+type Moment = (&'static str, &'static str, i32);
 
 fn main() -> ExitCode {
-    match (env::var(STEP), env::var(SWAP)) {
-        (Ok(step), Ok(what)) => return host::exit_code(swap(&step, &what)),
-        (Ok(step), _) => return strace(&step),
+    let (step, script, what) = (env::var(STEP), env::var(SCRIPT), env::var(SWAP));
+    match (step, script, what) {
+        (Ok(step), _, Ok(what)) => return host::exit_code(swap(&step, &what)),
+        (Ok(step), Ok(script), _) => return strace(&step, &script),
         _ => {}
     }
-    testing::run(4, || (3..=5).map(trial).chain((4..=5).flat_map(swapped)).collect())
+    testing::run(4, || {
+        let deaths = (3..=5).flat_map(|step| [BOTH, ALONE].map(|moment| trial(step, moment)));
+        deaths.chain((4..=5).flat_map(swapped)).collect()
+    })
 }
 
-fn trial(step: usize) -> Trial {
-    let name = format!("{}::an-orphan-and-the-command-end", STEPS[step - 1]);
+fn trial(step: usize, moment: Moment) -> Trial {
+    let name = format!("{}::{}", STEPS[step - 1], moment.0);
     let missing = missing_privilege(step == 5).or_else(missing_strace);
-    trial_unless(missing, name, move || the_code_is_kept(step))
+    trial_unless(missing, name, move || the_code_is_kept(step, moment))
 }
 
-fn the_code_is_kept(step: usize) -> Result<()> {
+fn the_code_is_kept(step: usize, (_, script, code): Moment) -> Result<()> {
     let step = program(STEPS[step - 1]);
-    let envs = [(STEP, step.as_os_str()), ("ROOTFS", rootfs().as_os_str())];
+    let (rootfs, script) = (rootfs().as_os_str(), OsStr::new(script));
+    let envs = [(STEP, step.as_os_str()), (SCRIPT, script), ("ROOTFS", rootfs)];
     let output = host::run(*PRIVILEGE, &env::current_exe()?, &envs)?;
     let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.code() == Some(7), "{}, not 7: {said}", output.status);
+    ensure!(output.status.code() == Some(code), "{}, not {code}: {said}", output.status);
     Ok(())
 }
 
 /// Runs the step; each look for who has died takes a second longer.
-fn strace(step: &str) -> ExitCode {
+fn strace(step: &str, script: &str) -> ExitCode {
     let delay = "--inject=waitid:delay_enter=1000000";
     let mut strace = Command::new("strace");
     strace.args(["-f", "--quiet=all", "-o", "/dev/null", "--trace=waitid", delay, step, "run"]);
-    let ended = strace.args([OsStr::new("sh"), OsStr::new("-c"), OsStr::new(BOTH)]).status();
+    let ended = strace.args(["sh", "-c", script]).status();
     ExitCode::from(ended.ok().and_then(|ended| ended.code()).unwrap_or(125) as u8)
 }
 
