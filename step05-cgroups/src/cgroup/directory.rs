@@ -58,7 +58,7 @@ pub fn sweep(parent: &Path) {
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let random = name.strip_prefix("step05-").unwrap_or_default();
-        let is_ours = random.len() == 6 && random.chars().all(char::is_alphanumeric);
+        let is_ours = random.len() == 6 && random.bytes().all(|byte| byte.is_ascii_alphanumeric());
         if is_ours {
             if let Ok(_lock) = lock(&entry.path()) {
                 sweep(&entry.path()); // a container in the container

@@ -351,6 +351,15 @@ const TREES_ANEW: &str = r#"grep ' cgroup' /proc/mounts > "$TMPDIR/trees"
         umount --lazy $place && mount -t $kind -o $options cgroup $place || exit
     done < "$TMPDIR/trees"; exec "$@""#;
 
+/// Shows nothing of the tree of `pids` but a cgroup beside ours, then starts a command.
+const ANOTHER_CGROUP: &str = r#"for tree in $(echo "$WORKSHOP_CGROUPS" | tr : ' '); do
+        [ ! -e "$tree/pids.max" ] || break; done
+    mkdir "$tree/another" "$tree/ours"; echo max > "$tree/pids.max"; echo 15 > "$tree/ours/pids.max"
+    echo 0 > "$tree/ours/cgroup.procs"; mount --bind "$tree/another" /mnt
+    grep ' cgroup' /proc/mounts > "$TMPDIR/mounts"
+    while read -r _ place _; do case $tree in "$place"/*) umount --lazy "$place";; esac
+    done < "$TMPDIR/mounts"; exec "$@""#;
+
 fn stays_below_its_caller(runner: &Runner) -> Result<()> {
     let file = trees().into_iter().map(|tree| tree.join("pids.max")).find(|file| file.exists());
     let file = file.context("no cgroup with a limit of processes")?;
@@ -369,6 +378,10 @@ fn stays_below_its_caller(runner: &Runner) -> Result<()> {
     ensure!(count < 30, "in a cgroup namespace it is beside our cgroup, without its limit");
     let refused = ended.code == 125 && ended.stderr.lines().count() == 1;
     ensure!(count > 0 || refused, "in a cgroup namespace it says {:?}", ended.stderr);
+    let (count, ended) = started(&["unshare", "--mount", "sh", "-c", ANOTHER_CGROUP, "sh"])?;
+    ensure!(count < 30, "where another cgroup is all that is in sight, it is below that");
+    ensure!(count > 0 || ended.code == 125, "in sight of another cgroup: {:?}", ended.stderr);
+    fs::write(&file, limit.to_string()).context("a limit for this host, again")?;
     // In version 2 only the root may have limited children and processes.
     if !trees().iter().any(|tree| tree.join("cgroup.subtree_control").exists()) {
         let front = ["unshare", "--cgroup", "--mount", "sh", "-c", TREES_ANEW, "sh"];

@@ -168,6 +168,7 @@ fn spares_what_is_not_ours(runner: &Runner) -> Result<()> {
         "step05-abc12",
         "step05-abc1234",
         "step05-ab.123",
+        "step05-ééé",
         "step05-",
     ];
     let stale = ["step05-abc124", "step05-abc125/step05-abc126"];
