@@ -321,6 +321,7 @@ fn shells(runner: &Runner) -> Result<Vec<&'static str>> {
             there.push(shell);
         }
     }
+    ensure!(!there.is_empty(), "no shell runs inside");
     Ok(there)
 }
 

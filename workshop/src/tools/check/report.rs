@@ -134,7 +134,7 @@ fn only_outside(subject: &Subject, why: &str) -> Option<String> {
     let found = paths.find(|path| {
         let inside = path.strip_prefix('/').map(|inside| rootfs.join(inside));
         let missing = inside.is_some_and(|inside| inside.symlink_metadata().is_err());
-        missing && Path::new(path).is_file()
+        missing && Path::new(path).is_file() && !path.starts_with("/proc/")
     });
     found.map(str::to_owned)
 }
