@@ -313,6 +313,7 @@ fn snapshot(name: &str, dir: &TempDir, args: &[&str]) -> Result<()> {
         filters => vec![
             (r"/tmp/workshop-[-\d]+(/check-\w+)?", "/tmp/check"),
             (r"sent \S+ after", "sent … after"),
+            (r"pressed \S+ after", "pressed … after"),
             (r"open inside: .*", "open inside: …"),
             (r"SigIgn:\\t\w+", r"SigIgn:\t…"),
             // The shell says it, in its own words.
