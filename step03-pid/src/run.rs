@@ -39,7 +39,7 @@ pub fn run(container: &Container) -> Result<ExitCode> {
         Ok(Some(signal)) => Ok(ExitCode::from(128 + signal)),
         Err(error) => Err(error),
     };
-    // If PID 1 still runs, we have failed. With it ends everything in its namespace.
+    // If PID 1 still runs, we failed or were interrupted. With it ends everything in its namespace.
     let _ = init.kill();
     let _ = init.wait();
     take_the_terminal_back();
@@ -114,7 +114,7 @@ fn take_the_terminal_back() {
     let Ok(terminal) = File::open("/dev/tty") else { return };
     let Ok(foreground) = tcgetpgrp(&terminal) else { return };
     if killpg(foreground, None) == Err(Errno::ESRCH) {
-        // Or we would be stopped: that is what happens to a process of the background here.
+        // A process in the background is stopped for this, unless it blocks the signal for that.
         let _ = SigSet::from(Signal::SIGTTOU).thread_block();
         let _ = tcsetpgrp(&terminal, getpgrp());
     }
