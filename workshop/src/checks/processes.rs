@@ -5,13 +5,16 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
-use nix::sys::signal::Signal::SIGKILL;
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal::{SIGKILL, SIGTERM};
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 
 use super::{Check, Fails};
-use crate::container::Runner;
+use crate::container::{Runner, code};
 use crate::host::{State, descendants, processes};
 use crate::patience::eventually;
+use crate::vm::slowness;
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -61,6 +64,18 @@ pub(super) const CHECKS: &[Check] = &[
         free: &[],
         fails: Fails::Step(2),
         look: no_inherited_descriptors,
+    },
+    Check {
+        id: "leaves-the-runner-alone",
+        proves: "A command that seizes what PID 1 has open keeps the runner from nothing.",
+        from: 3,
+        free: &[1, 2],
+        fails: Fails::Saboteur(
+            r#"shift; line=$TMPDIR/line; mkfifo "$line"; trap 'kill -KILL $!; exit 143' TERM
+               unshare --pid --fork --kill-child sh -c 'exec 3>"$0"; "$@" 3>&- & sleep 0.1
+                   exec 3>&-; wait' "$line" "$@" & cat <"$line" >/dev/null; rm "$line"; wait"#,
+        ),
+        look: leaves_the_runner_alone,
     },
 ];
 
@@ -138,6 +153,53 @@ fn no_inherited_descriptors(runner: &Runner) -> Result<()> {
     caller.kill()?;
     caller.wait()?;
     closed
+}
+
+/// A script that holds on to whatever PID 1 has open, and does something with it for ever. PID 1 has
+/// another number where `/proc` is the host's.
+fn seizing(and_then: &str) -> String {
+    format!(
+        "hold() {{ {and_then} & }}
+        read -r _ _ _ parent _ </proc/self/stat
+        [ $PPID = 1 ] && for fd in 3 4 5 6; do hold 9<>/proc/$parent/fd/$fd; done
+        exec sleep 777"
+    )
+}
+
+fn leaves_the_runner_alone(runner: &Runner) -> Result<()> {
+    let before = State::now()?;
+    for i in 0..40 / slowness() {
+        // What is written there is for the runner; and what PID 1 writes, is not for the command.
+        let script = seizing(["yes >&9", "cat <&9"][i as usize % 2]);
+        let mut command = runner.command(["sh", "-c", &script]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let pid = child.id() as i32;
+        eventually(|| {
+            let sleeps = processes().iter().any(|process| process.command == "sleep 777");
+            sleeps.then_some(()).context("the command does not start")
+        })?;
+        let at_first = memory(pid)?;
+        // Who reads all that is written there has read much by then.
+        sleep(Duration::from_millis(20));
+        let grown = memory(pid)? - at_first;
+        kill(Pid::from_raw(pid), SIGTERM)?;
+        let ended = eventually(|| child.try_wait()?.context("TERM does not end it"));
+        if ended.is_err() {
+            child.kill()?;
+        }
+        let code = code(ended?);
+        ensure!(code == 143, "exit code {code} after TERM, instead of 143");
+        ensure!(grown < 1 << 12, "the runner's memory has grown by {grown} KiB");
+    }
+    before.processes_restored()
+}
+
+/// How much memory a process has, in KiB.
+fn memory(pid: i32) -> Result<i64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
+    number.with_context(|| format!("no VmRSS in {status}"))
 }
 
 /// What a process has open above standard error, the kernel's nameless objects left out.

@@ -313,7 +313,7 @@ fn killed_in_full_screen(runner: &Runner) -> Result<()> {
     Ok(())
 }
 
-/// The shells that there are inside.
+/// The shells that there are inside, to sit at.
 fn shells(runner: &Runner) -> Result<Vec<&'static str>> {
     let mut there = Vec::new();
     for shell in ["sh", "bash"] {
@@ -325,63 +325,84 @@ fn shells(runner: &Runner) -> Result<Vec<&'static str>> {
     Ok(there)
 }
 
-/// Calls a shell inside, from a script or at the prompt, and with another program in between as
-/// sudo and cargo are; has it ended, and fails unless the caller has the terminal as before.
-fn back_after(
-    runner: &Runner,
-    (script, between, shell): (bool, &str, &str),
-    end_it: impl FnOnce(&mut Terminal) -> Result<()>,
-) -> Result<()> {
-    let mut terminal = runner.terminal()?;
-    let run = format!("{} {shell}", terminal.run);
-    let run = match between {
-        "sh" => {
-            format!("sh {}", runner.put("between", format!("{run}\nexit $?").as_bytes(), 0o644)?)
-        }
-        between => format!("{between} {run}"),
-    };
-    let lines = format!(
-        "echo ready $((1 + 1)); read word; {run}\necho ended with $?\nread word; echo got $word.\nsleep 777\n"
-    );
-    let caller = runner.put("caller", lines.as_bytes(), 0o644)?;
-    // `.`: by the shell at its prompt itself.
-    terminal.keys(&format!("{} {caller}\n", if script { "sh" } else { "." }))?;
-    terminal.wait_for("ready 2")?;
-    let before = (terminal.settings()?, terminal.foreground()?);
-    terminal.keys("\n")?;
-    terminal.wait_for(&format!("Running [{shell}]"))?;
-    terminal.keys("echo inside $((1 + 1))\n")?;
-    terminal.wait_for("inside 2")?;
-    end_it(&mut terminal)?;
-    // No matter which: that it could not give the terminal back is an error to Debian's shell.
-    terminal.wait_for("ended with")?;
-    let now = (terminal.settings()?, terminal.foreground()?);
-    ensure!(now == before, "afterwards the terminal is {now:?} instead of {before:?}");
-    // First as it is typed, then as it is read.
-    terminal.keys("word\n")?;
-    terminal.wait_for("word").context("what is typed afterwards")?;
-    terminal.wait_for("got word.").context("afterwards nothing is read")?;
-    terminal.wait_for_state("sleep 777", 'S')?;
-    terminal.keys("\x03")?;
-    terminal.wait_for_no("sleep 777").context("^C afterwards")
+/// Who calls a shell inside.
+struct Caller {
+    /// A script, which has no job control, or else the shell at its prompt.
+    script: bool,
+    /// A program in between, as sudo and cargo are.
+    between: &'static str,
+    /// The shell that is called.
+    shell: &'static str,
+}
+
+impl Caller {
+    /// Calls it and has it ended. Fails unless the caller has the terminal then, as before.
+    fn has_it_after(
+        &self,
+        runner: &Runner,
+        end_it: impl FnOnce(&mut Terminal) -> Result<()>,
+    ) -> Result<()> {
+        let who = || {
+            let caller = if self.script { "a script" } else { "the prompt" };
+            format!("{}, called from {caller} {}", self.shell, self.between)
+        };
+        self.look(runner, end_it).with_context(who)
+    }
+
+    fn look(
+        &self,
+        runner: &Runner,
+        end_it: impl FnOnce(&mut Terminal) -> Result<()>,
+    ) -> Result<()> {
+        let mut terminal = runner.terminal()?;
+        let run = format!("{} {}", terminal.run, self.shell);
+        let run = match self.between {
+            "sh" => {
+                // With more to do, the shell stays.
+                let script = format!("{run}\nexit $?");
+                format!("sh {}", runner.put("between", script.as_bytes(), 0o644)?)
+            }
+            between => format!("{between} {run}"),
+        };
+        let lines = format!(
+            "echo ready $((1 + 1)); read word
+            {run}
+            echo ended with $?
+            read word; echo got $word.
+            sleep 777"
+        );
+        let caller = runner.put("caller", lines.as_bytes(), 0o644)?;
+        // `.`: by the shell at its prompt itself.
+        terminal.keys(&format!("{} {caller}\n", if self.script { "sh" } else { "." }))?;
+        terminal.wait_for("ready 2")?;
+        let before = (terminal.settings()?, terminal.foreground()?);
+        terminal.keys("\n")?;
+        terminal.wait_for(&format!("Running [{}]", self.shell))?;
+        terminal.keys("echo inside $((1 + 1))\n")?;
+        terminal.wait_for("inside 2")?;
+        end_it(&mut terminal)?;
+        // With what does not matter: Debian's sh takes it for an error of its own that it cannot
+        // give the terminal back.
+        terminal.wait_for("ended with")?;
+        let now = (terminal.settings()?, terminal.foreground()?);
+        ensure!(now == before, "afterwards the terminal is {now:?} instead of {before:?}");
+        // First as it is typed, then as it is read.
+        terminal.keys("word\n")?;
+        terminal.wait_for("word").context("what is typed afterwards")?;
+        terminal.wait_for("got word.").context("what is read afterwards")?;
+        terminal.wait_for_state("sleep 777", 'S')?;
+        terminal.keys("\x03")?;
+        terminal.wait_for_no("sleep 777").context("^C afterwards")
+    }
 }
 
 fn gives_the_terminal_back(runner: &Runner) -> Result<()> {
     for shell in shells(runner)? {
-        for (script, between, code) in [
-            (true, "", 0),
-            (true, "", 4),
-            (true, "env", 4),
-            (true, "sh", 4),
-            (false, "", 4),
-            (false, "env", 0),
-            (false, "sh", 4),
-        ] {
+        for (script, between, code) in
+            [(true, "", 4), (true, "env", 0), (true, "sh", 4), (false, "", 0), (false, "sh", 4)]
+        {
             let exit = |terminal: &mut Terminal| terminal.keys(&format!("exit {code}\n"));
-            back_after(runner, (script, between, shell), exit).with_context(|| {
-                let caller = if script { "a script" } else { "the prompt" };
-                format!("{shell}, by {caller} {between}")
-            })?;
+            Caller { script, between, shell }.has_it_after(runner, exit)?;
         }
     }
     Ok(())
@@ -394,12 +415,9 @@ fn killed_shell_gives_it_back(runner: &Runner) -> Result<()> {
                 // While a shell edits a line, the terminal's settings are its own.
                 terminal.keys("sleep 778\n")?;
                 let sleeps = terminal.wait_for_state("sleep 778", 'S')?;
-                Ok(kill(Pid::from_raw(sleeps.parent), Signal::SIGKILL)?)
+                kill(Pid::from_raw(sleeps.parent), Signal::SIGKILL).context("kill the shell")
             };
-            back_after(runner, (script, between, shell), kill_it).with_context(|| {
-                let caller = if script { "a script" } else { "the prompt" };
-                format!("{shell}, by {caller} {between}")
-            })?;
+            Caller { script, between, shell }.has_it_after(runner, kill_it)?;
         }
     }
     Ok(())
