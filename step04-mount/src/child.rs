@@ -40,7 +40,6 @@ pub fn child(command: &[OsString]) -> Result<ExitCode> {
     let started = Command::new(&command[0]).args(&command[1..]).spawn();
     let signals = block_signals()?;
     // From now on `run` may pass signals on.
-    let _ = pipe.write_all(b".");
     drop(pipe);
     match started {
         Ok(mut child) => supervise(&mut child, &signals),

@@ -2,7 +2,6 @@
 
 use std::env;
 use std::fs::{self, File};
-use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::process::{Command, ExitCode};
 
@@ -92,8 +91,10 @@ fn wait_for_start(pipe: OwnedFd, ignored: SigSet) -> Result<Option<u8>> {
         let signal = signals.read_signal().context("read signalfd")?;
         return Ok(signal.map(|signal| signal.ssi_signo as u8));
     }
-    // PID 1 writes one byte before the start and one after. The container could write more.
-    File::from(pipe).take(2).read_to_end(&mut Vec::new()).context("wait for PID 1")?;
+    // PID 1 closes the pipe when it has started the command. That could hold it open, so we wait for a
+    // second at most.
+    let mut closed = [PollFd::new(pipe.as_fd(), PollFlags::empty())];
+    poll(&mut closed, PollTimeout::from(1000u16)).context("poll")?;
     Ok(None)
 }
 // ANCHOR_END: wait_for_start

@@ -84,7 +84,6 @@ const SLEEP: &[&str] = &["/bin/sleep", "0.3"];
 const SIGNAL: &[&str] = &["/bin/sh", "-c", "kill -WINCH 1 2>/dev/null; kill -WINCH 1; sleep 0.3"];
 
 const SIGNALS: &str = "rt_sigprocmask SIG_BLOCK, ~[CONT";
-const STD: &str = "std tries again";
 /// pthread_sigmask(3) returns its error, and nix 0.31 looks into errno. (There is but EINVAL, for a bad
 /// first argument.)
 const NIX: &str = "nix does not see it";
@@ -130,8 +129,7 @@ pub static FAULTS: &[Fault] = &[
     fault(3..=5, Child, &["execve \"/proc/self/exe\""], "PID 1 is this program", EACCES, Stops("start /proc/self/exe")),
     fault(3..=5, Run, &["signalfd4", "signalfd4"], "to hear of ^C during the start", EMFILE, Ends("signalfd")),
     fault(3..=5, Run, &["poll }], 2, -1"], "is PID 1 ready, or is there ^C", ENOMEM, Ends("poll")),
-    fault(3..=5, Run, &["read pipe:"], "is PID 1 ready", EINTR, Ignored(STD)),
-    fault(3..=5, Run, &["read pipe:"], "is PID 1 ready", EIO, Ends("wait for PID 1")),
+    fault(3..=5, Run, &["poll }], 1, 1000"], "has PID 1 started the command", ENOMEM, Ends("poll")),
     fault(3..=5, Child, &["prctl PR_SET_PDEATHSIG"], "die with `run`", EINVAL, Stops("prctl PR_SET_PDEATHSIG")),
     fault(3..=5, Child, &["openat \"/proc/self/fd/5\""], "the pipe", EMFILE, Stops("open the pipe")),
     fault(5..=5, Child, &["readlink /proc/self/fd/"], "where is the cgroup", EACCES, Stops("/proc/self/fd/6")),
