@@ -206,7 +206,8 @@ fn own_environment(runner: &Runner) -> Result<()> {
 }
 
 fn own_umask(runner: &Runner) -> Result<()> {
-    let script = "umask; cd /dev/shm; : > new; stat -c %a new /dev /dev/pts .; rm new";
+    // Without a /dev/shm of its own it would leave the file to others.
+    let script = "umask; cd /dev/shm && : > new && stat -c %a new /dev /dev/pts . && rm new";
     for umask in ["077", "000"] {
         let front = ["sh", "-c", &format!("umask {umask}; exec \"$@\""), "sh"];
         let said = end(&mut behind(&front, &runner.command(["sh", "-c", script])))?.expect(0)?;
