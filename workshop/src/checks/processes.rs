@@ -72,7 +72,7 @@ pub(super) const CHECKS: &[Check] = &[
         free: &[1, 2],
         fails: Fails::Saboteur(
             r#"shift; line=$TMPDIR/line; mkfifo "$line"; trap 'kill -KILL $!; exit 143' TERM
-               unshare --pid --fork --kill-child sh -c 'exec 3>"$0"; "$@" 3>&- & sleep 0.1
+               unshare --pid --fork --kill-child sh -c 'exec 3>"$0"; "$@" 3>&- & sleep 3
                    exec 3>&-; wait' "$line" "$@" & cat <"$line" >/dev/null; rm "$line"; wait"#,
         ),
         look: leaves_the_runner_alone,

@@ -32,10 +32,7 @@ pub(super) const CHECKS: &[Check] = &[
         proves: "What the caller blocks is blocked in the command, all of it, or nothing.",
         from: 1,
         free: &[],
-        fails: Fails::Saboteur(
-            r#"shift; exec perl -MPOSIX -e 'my $some = POSIX::SigSet->new(SIGILL, SIGTERM);
-               sigprocmask(SIG_UNBLOCK, $some); exec @ARGV' "$@""#,
-        ),
+        fails: Fails::Saboteur(r#"shift; exec env --block-signal=USR1 "$@""#),
         look: blocks_all_or_none,
     },
     Check {

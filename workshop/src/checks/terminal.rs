@@ -106,8 +106,7 @@ pub(super) const CHECKS: &[Check] = &[
         from: 1,
         free: &[],
         fails: Fails::Saboteur(
-            r#""$REAL" "$@"; code=$?
-               perl -MPOSIX -e '$SIG{TTOU} = "IGNORE"; tcsetpgrp(0, getpgrp(0))'; exit $code"#,
+            r#""$REAL" "$@"; code=$?; unshare --pid --fork sh -i -c exit; exit $code"#,
         ),
         look: takes_no_terminal_from_a_shell,
     },
