@@ -56,7 +56,7 @@ pub(super) const CHECKS: &[Check] = &[
         from: 1,
         free: &[],
         fails: Fails::Saboteur(
-            r#"trap '' INT QUIT; sleep 0.1; trap - INT QUIT; exec "$REAL" "$@""#,
+            r#"trap '' INT QUIT; sleep 1; trap - INT QUIT; exec "$REAL" "$@""#,
         ),
         look: loses_no_early_key,
     },
