@@ -55,9 +55,7 @@ pub(super) const CHECKS: &[Check] = &[
         proves: "^C and ^\\ at the terminal end it whenever they are pressed, at start-up too.",
         from: 1,
         free: &[],
-        fails: Fails::Saboteur(
-            r#"trap '' INT QUIT; sleep 1; trap - INT QUIT; exec "$REAL" "$@""#,
-        ),
+        fails: Fails::Saboteur(r#"trap '' INT QUIT; sleep 1; trap - INT QUIT; exec "$REAL" "$@""#),
         look: loses_no_early_key,
     },
     Check {
