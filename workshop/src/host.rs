@@ -193,7 +193,9 @@ impl Host {
         let join = r#"for cgroup in $CGROUPS; do echo 0 > $cgroup || exit 1; done; exec "$@""#;
         let sandbox = self.sandbox.as_ref().context("no cgroups")?;
         let mut host = Command::new("sh");
-        host.args(["-c", join, "sh", "setpriv", "--pdeathsig", "KILL"]);
+        // Whoever calls may ignore signals, and have a terminal: nothing of it is to be seen here.
+        host.args(["-c", join, "sh", "env", "--default-signal", "setsid"]);
+        host.args(["setpriv", "--pdeathsig", "KILL"]);
         host.args(["unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child"]);
         if self.privilege == Privilege::UserNamespace {
             host.args(["--user", "--map-root-user"]);
