@@ -1,6 +1,6 @@
 //! What is typed and seen in step 1.
 
-workshop::transcripts! {
+proof::transcripts! {
     "step01-exec",
     "help": ["$ step01-exec run --help"],
     "hello": ["$ step01-exec run echo \"Hello, our container\""],

@@ -1,6 +1,6 @@
 //! What is typed and seen in step 2.
 
-workshop::transcripts! {
+proof::transcripts! {
     "step02-uts",
     "help": ["$ step02-uts run --help"],
     "hostname": [

@@ -1,6 +1,6 @@
 //! What is typed and seen in step 3.
 
-workshop::transcripts! {
+proof::transcripts! {
     "step03-pid",
     "help": ["$ step03-pid run --help"],
     "hello": ["$ step03-pid run echo hello"],

@@ -1,6 +1,6 @@
 //! What is typed and seen in step 4.
 
-workshop::transcripts! {
+proof::transcripts! {
     "step04-mount",
     "help": ["$ step04-mount run --help"],
     "ps": ["$ step04-mount run /bin/sh", "# ps", "# exit"],

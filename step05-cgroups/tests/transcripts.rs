@@ -1,6 +1,6 @@
 //! What is typed and seen in step 5.
 
-workshop::transcripts! {
+proof::transcripts! {
     "step05-cgroups",
     "help": ["$ step05-cgroups run --help"],
     "cgroup": ["$ step05-cgroups run /bin/sh", "# cut -d : -f 3 /proc/self/cgroup | sort -u", "# exit"],

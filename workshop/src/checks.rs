@@ -13,20 +13,16 @@ mod terminal;
 
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 
-use crate::container::{Runner, on_alarm};
+use crate::container::{ALARM, Runner, become_alarmed};
 use crate::host;
-use crate::privilege::Privilege;
+use crate::machine::{PATIENCE, Privilege};
 use crate::steps::STEPS;
-use crate::vm;
 
 /// One thing that a container owes.
 pub struct Check {
@@ -66,6 +62,22 @@ pub enum Cell {
 }
 
 impl Check {
+    /// A check that no step before `from` passes.
+    const fn new(
+        id: &'static str,
+        from: usize,
+        look: fn(&Runner) -> Result<()>,
+        fails: Fails,
+        proves: &'static str,
+    ) -> Check {
+        Check { id, proves, from, free: &[], fails, look }
+    }
+
+    /// Earlier steps that pass it all the same.
+    const fn free(self, free: &'static [usize]) -> Check {
+        Check { free, ..self }
+    }
+
     /// What a step (1 to 5) is to make of it.
     pub fn expected(&self, step: usize) -> Cell {
         match step {
@@ -77,49 +89,28 @@ impl Check {
 
     /// The chapter that explains it.
     pub fn chapter(&self) -> &'static str {
-        STEPS[self.from - 1]
+        STEPS[self.from - 1].name
     }
 
     /// Whether a user namespace will not do for checking a step.
     pub fn needs_root(&self, step: usize) -> bool {
         let as_root = ["without-privilege", "no-cgroups-inside", "nothing-of-the-host-changes"];
-        step == 5 || self.from == 5 || as_root.contains(&self.id)
-    }
-
-    /// Checks a program on a throw-away host. `rootfs` is for those that have come to step 4. With
-    /// `sabotaged`, the program is what the check's saboteur calls `$REAL`.
-    pub fn run(
-        &self,
-        privilege: Privilege,
-        program: &Path,
-        rootfs: Option<&Path>,
-        sabotaged: bool,
-    ) -> Result<()> {
-        let argv = vec![program.into()];
-        let subject =
-            Subject { privilege, argv, run: true, rootfs, limit: Duration::from_secs(60) };
-        let sabotaged = sabotaged.then_some((SABOTAGED, OsStr::new("1")));
-        self.look_at(&subject, sabotaged)
+        STEPS[step - 1].root || STEPS[self.from - 1].root || as_root.contains(&self.id)
     }
 
     /// Checks a program on a throw-away host.
-    pub fn run_on(&self, subject: &Subject) -> Result<()> {
-        self.look_at(subject, None)
-    }
-
-    fn look_at(&self, subject: &Subject, sabotaged: Option<(&str, &OsStr)>) -> Result<()> {
-        let argv = subject.argv.join(OsStr::new(BETWEEN));
-        let mut envs = vec![(ID, OsStr::new(self.id)), (ARGV, &argv)];
-        envs.extend((!subject.run).then_some((NO_RUN, OsStr::new("1"))));
-        envs.extend(subject.rootfs.map(|rootfs| ("ROOTFS", rootfs.as_os_str())));
-        envs.extend(sabotaged);
-        let seconds = (subject.limit * vm::slowness()).as_secs().saturating_sub(1).to_string();
-        envs.push((SECONDS, OsStr::new(&seconds)));
-        let output = host::run_for(subject.limit, subject.privilege, &env::current_exe()?, &envs)?;
-        if !output.status.success() {
-            bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
-        }
-        Ok(())
+    pub fn run(&self, subject: &Subject) -> Result<()> {
+        let mut options = host::Options::new(subject.privilege);
+        options.limit = subject.limit;
+        options.args = subject.argv.clone();
+        options.envs.extend(subject.rootfs.map(|rootfs| ("ROOTFS", rootfs.as_os_str())));
+        options.envs.extend(subject.patience.map(|seconds| (PATIENCE, OsStr::new(seconds))));
+        let how = match (subject.run, subject.sabotaged) {
+            (true, false) => "check",
+            (true, true) => "sabotaged",
+            (false, _) => "no-run",
+        };
+        host::again(&format!("{how} {}", self.id), &options).map(drop)
     }
 }
 
@@ -131,56 +122,41 @@ pub struct Subject<'a> {
     pub argv: Vec<OsString>,
     /// Whether it is given the word `run`.
     pub run: bool,
+    /// Whether it is only what the check's saboteur calls `$REAL`.
+    pub sabotaged: bool,
     /// The root filesystem, for those that have come to step 4.
     pub rootfs: Option<&'a Path>,
     /// How long a check may take.
     pub limit: Duration,
+    /// How many seconds it waits for what is to happen, if it is to fail.
+    pub patience: Option<&'a str>,
 }
-
-const ID: &str = "WORKSHOP_CHECK";
-const ARGV: &str = "WORKSHOP_ARGV";
-const SECONDS: &str = "WORKSHOP_SECONDS";
-const NO_RUN: &str = "WORKSHOP_NO_RUN";
-const SABOTAGED: &str = "WORKSHOP_SABOTAGED";
-
-/// What stands between the arguments in `ARGV` (ASCII's unit separator).
-const BETWEEN: &str = "\x1f";
 
 /// What stands before the line that says how the program was started.
 pub const TRIED: &str = "as in: ";
 
-/// The part of `Check::run` that runs on the throw-away host. A program that uses it calls this
-/// first thing in `main`, and ends if it gives an exit code.
-pub fn on_the_host() -> Option<ExitCode> {
-    if let Some(code) = on_alarm() {
-        return Some(code);
-    }
-    let id = env::var(ID).ok()?;
-    let looked = find(&id).with_context(|| format!("no such check: {id}")).and_then(look);
-    Some(host::exit_code(looked))
+/// What a program does that was started for a case: a check, or what a check starts.
+pub fn inside(case: &str, args: &[OsString]) -> ExitCode {
+    let said = match case.split_once(' ') {
+        None if case == ALARM => become_alarmed(args),
+        Some((how, id)) => find(id)
+            .with_context(|| format!("no such check: {id}"))
+            .and_then(|check| look(check, how, args.to_vec())),
+        None => Err(anyhow!("no such case: {case}")),
+    };
+    host::end_case(said.map(|()| String::new()))
 }
 
-fn look(check: &Check) -> Result<()> {
-    let argv = env::var_os(ARGV).unwrap_or_default();
-    let argv = argv.as_bytes().split(|byte| BETWEEN.as_bytes() == [*byte]);
-    let mut argv: Vec<_> = argv.map(|word| OsStr::from_bytes(word).to_owned()).collect();
-    if let (Fails::Saboteur(script), Some(_)) = (check.fails, env::var_os(SABOTAGED)) {
+fn look(check: &Check, how: &str, mut argv: Vec<OsString>) -> Result<()> {
+    if let (Fails::Saboteur(script), "sabotaged") = (check.fails, how) {
         let script = format!("REAL='{}'; {script}", argv[0].to_string_lossy());
         argv = ["sh", "-c", &script, "saboteur"].map(OsString::from).to_vec();
     }
     let rootfs = env::var_os("ROOTFS").map(PathBuf::from);
-    let runner = match env::var_os(NO_RUN) {
-        None => Runner::new(argv, rootfs)?,
-        Some(_) => Runner::without_run(argv, rootfs)?,
+    let runner = match how {
+        "no-run" => Runner::without_run(argv, rootfs)?,
+        _ => Runner::new(argv, rootfs)?,
     };
-    let runner = Arc::new(runner);
-    let watched = Arc::downgrade(&runner);
-    let seconds = env::var(SECONDS).ok().and_then(|seconds| seconds.parse().ok());
-    thread::spawn(move || {
-        // It hangs, and will be ended.
-        thread::sleep(Duration::from_secs(seconds.unwrap_or(60)));
-        watched.upgrade().inspect(|runner| eprintln!("{TRIED}{}", runner.last()));
-    });
     (check.look)(&runner).map_err(|error| match (runner.last(), runner.last_option()) {
         (last, _) if last.is_empty() => error,
         (last, None) => anyhow!("{error:#}\n{TRIED}{last}"),

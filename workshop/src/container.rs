@@ -7,7 +7,7 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
 use std::thread;
@@ -18,10 +18,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, alarm};
 
 use crate::host::{self, Process, descendants, processes};
-use crate::patience::{eventually, patience};
+use crate::machine::{eventually, patience, slowness};
 use crate::temp::TempDir;
 use crate::terminal::Terminal;
-use crate::vm::slowness;
 
 /// A program that is started as `PROGRAM run [OPTIONS] COMMAND [ARGS]...`.
 pub struct Runner {
@@ -257,27 +256,22 @@ pub fn end(command: &mut Command) -> Result<Ended> {
     Ok(Ended { code: code(output.status), stdout: output.stdout, stderr })
 }
 
-/// Set where we are to become a command with an alarm.
-const ALARM: &str = "WORKSHOP_ALARM";
+/// The case in which we become a command with an alarm.
+pub const ALARM: &str = "alarm";
 
 /// A command to which the kernel sends SIGALRM, a second after its start (`man 2 alarm`).
 pub fn alarmed(command: &Command) -> Result<Command> {
-    let mut alarmed = Command::new(env::current_exe().context("our own path")?);
-    alarmed.env(ALARM, "1").arg(command.get_program()).args(command.get_args());
-    alarmed.stdin(Stdio::null());
+    let mut alarmed = host::ourselves(ALARM)?;
+    alarmed.arg(command.get_program()).args(command.get_args());
     Ok(alarmed)
 }
 
-/// The part of `alarmed` that becomes the command. A program that uses it calls this first thing in
-/// `main`, and ends if it gives an exit code.
-pub fn on_alarm() -> Option<ExitCode> {
-    env::var_os(ALARM)?;
-    let mut words = env::args_os().skip(1);
-    let mut command = Command::new(words.next()?);
+/// Becomes that command.
+pub fn become_alarmed(words: &[OsString]) -> Result<()> {
+    let (program, args) = words.split_first().context("no command")?;
     // It stays set through exec.
     alarm::set(slowness());
-    let error = command.args(words).env_remove(ALARM).exec();
-    Some(host::exit_code(Err(error.into())))
+    Err(Command::new(program).args(args).exec().into())
 }
 
 /// A container that runs.

@@ -1,35 +1,23 @@
-//! The workshop's house: what keeps the five steps and the book honest.
+//! The learner's tool: `cargo workshop rootfs`, `doctor`, `check`; and what `check` needs.
 //!
-//! * **What a container owes**: `checks`, a file for each kind, and `ways_out`; they look at a
-//!   `container`, at its `terminal`, and at what becomes of the `host`, which is thrown away. The
-//!   `storm` kills many at random moments.
-//! * **The book**: `book` reads its pages, finds their faults, and types their commands.
-//! * **Around them**: `workspace`, `steps` and `programs` are what there is to look at; `privilege`
-//!   and `vm`, where we are; `patience`, how long we wait; `temp`, a directory for a while; and the
-//!   `worker` clears away.
-//! * **Tools**: a file each in `src/tools`, with a folder of its name for its parts. `main.rs` is
-//!   their list. `cargo workshop rootfs` is the first thing that a room builds: keep it small.
-//! * **Tests**: in `tests`, each asks the steps, the book or a tool for one thing, which its first
-//!   line says (`checks.rs` is of the checks, `check_tool.rs` of the tool). `testing` and
-//!   `transcripts` are what they share; what they hold steps and book to is in `tests/snapshots`.
+//! * `rootfs`, `doctor`, `check`: the three tools.
+//! * `checks`: what a container owes, a file for each kind. They look at a `container`, at its
+//!   `terminal`, and at what becomes of the throw-away `host` that both are on.
+//! * `steps`, `workspace`: what there is to look at. `machine`: what we may do here, and how long it
+//!   may take. `temp`: a directory for a while.
+//!
+//! It is the first thing that a room builds. So it takes the crates of the steps and no others, and
+//! nothing of `proof`, which tests all of this.
 #![forbid(unsafe_code)]
 
-pub mod book;
+pub mod check;
 pub mod checks;
 pub mod container;
+pub mod doctor;
 pub mod host;
-pub mod patience;
-pub mod privilege;
-pub mod programs;
+pub mod machine;
+pub mod rootfs;
 pub mod steps;
-pub mod storm;
 pub mod temp;
 pub mod terminal;
-#[cfg(feature = "testing")]
-pub mod testing;
-#[cfg(feature = "testing")]
-pub mod transcripts;
-pub mod vm;
-pub mod ways_out;
-pub mod worker;
 pub mod workspace;

@@ -1,20 +1,10 @@
-//! `cargo workshop`: the tools of the workshop.
+//! `cargo workshop`: the tools of a learner.
 #![forbid(unsafe_code)]
-
-mod tools {
-    pub mod bench;
-    pub mod book;
-    pub mod check;
-    pub mod doctor;
-    pub mod rootfs;
-    pub mod storm;
-    pub mod vm;
-}
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tools::{bench, book, check, doctor, rootfs, storm, vm};
+use workshop::{check, checks, doctor, host, rootfs};
 
 /// The tools of the workshop
 #[derive(Parser)]
@@ -26,28 +16,19 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Tool {
-    Bench(bench::Args),
     Check(check::Args),
     Doctor(doctor::Args),
-    Book(book::Args),
     Rootfs(rootfs::Args),
-    Storm(storm::Args),
-    Vm(vm::Args),
 }
 
 fn main() -> ExitCode {
-    let on_the_host = workshop::storm::on_the_host().or_else(workshop::checks::on_the_host);
-    if let Some(code) = on_the_host {
-        return code;
+    if let Some((case, args)) = host::case() {
+        return checks::inside(&case, &args);
     }
     let result = match Cli::parse().tool {
-        Tool::Bench(args) => bench::run(&args),
         Tool::Check(args) => check::run(&args),
         Tool::Doctor(args) => doctor::run(&args),
-        Tool::Book(args) => book::run(&args),
         Tool::Rootfs(args) => rootfs::run(&args).map(|()| ExitCode::SUCCESS),
-        Tool::Storm(args) => storm::run(&args),
-        Tool::Vm(args) => vm::run(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("workshop: {error:#}");

@@ -1,4 +1,4 @@
-//! The steps: their names, and their sources as readers see them.
+//! The steps: a row for each, and their sources as readers see them.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,9 +7,75 @@ use anyhow::{Context, Result};
 
 use crate::workspace::workspace;
 
-/// The five steps, by name.
-pub const STEPS: [&str; 5] =
-    ["step01-exec", "step02-uts", "step03-pid", "step04-mount", "step05-cgroups"];
+/// A step: what it takes to run it, and what it may cost to read.
+pub struct Step {
+    /// The name of its folder, its program, and its page.
+    pub name: &'static str,
+    /// Whether all it does takes root: a user namespace is not enough.
+    pub root: bool,
+    /// Whether its containers have a root filesystem: `--rootfs`.
+    pub rootfs: bool,
+    /// The options of `run` that it adds, with an example.
+    pub options: &'static [&'static str],
+    /// The most lines that it may have, comments included.
+    pub lines: usize,
+    /// The most lines that it may change, removed and added, in files that the step before has, too.
+    /// No limit for the first, and for the one that is split into files.
+    pub changes: usize,
+}
+
+/// All steps, in order.
+pub const STEPS: [Step; 5] = [
+    Step {
+        name: "step01-exec",
+        root: false,
+        rootfs: false,
+        options: &[],
+        lines: 70,
+        changes: usize::MAX,
+    },
+    Step {
+        name: "step02-uts",
+        root: false,
+        rootfs: false,
+        options: &["--hostname=box"],
+        lines: 95,
+        changes: 40,
+    },
+    Step {
+        name: "step03-pid",
+        root: false,
+        rootfs: false,
+        options: &[],
+        lines: 340,
+        changes: usize::MAX,
+    },
+    Step {
+        name: "step04-mount",
+        root: false,
+        rootfs: true,
+        options: &["--rootfs=rootfs"],
+        lines: 490,
+        changes: 40,
+    },
+    Step {
+        name: "step05-cgroups",
+        root: true,
+        rootfs: true,
+        options: &["--memory=64m", "--cpus=0.5", "--pids-limit=9"],
+        lines: 850,
+        changes: 40,
+    },
+];
+
+/// The last step.
+pub const LAST: &Step = &STEPS[STEPS.len() - 1];
+
+/// A step by its number, from 1.
+pub fn step(number: usize) -> &'static Step {
+    const ALL: &[Step] = &STEPS;
+    &ALL[number - 1]
+}
 
 /// A file of a step's `src`, or that itself.
 pub fn path(step: &str, file: &str) -> PathBuf {

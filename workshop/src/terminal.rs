@@ -14,7 +14,7 @@ use nix::unistd::{Pid, tcgetpgrp};
 
 use crate::container::{code, end};
 use crate::host::{Process, descendants, processes};
-use crate::patience::eventually;
+use crate::machine::eventually;
 
 /// A terminal with a shell in front of it, in which keys can be pressed.
 pub struct Terminal {

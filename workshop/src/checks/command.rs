@@ -9,116 +9,40 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Check, Fails};
+use super::Check;
+use super::Fails::{Saboteur, Step};
 use crate::container::{Runner, behind, end};
 use crate::host::{self, State};
 
+#[rustfmt::skip] // A check is two lines.
 pub(super) const CHECKS: &[Check] = &[
-    Check {
-        id: "runs-the-command",
-        proves: "The command runs, and standard output holds what it says and nothing else.",
-        from: 1,
-        free: &[],
-        fails: Fails::Saboteur(r#"echo "Running [$*]"; exec "$REAL" "$@""#),
-        look: runs_the_command,
-    },
-    Check {
-        id: "announces-it",
-        proves: "`Running [COMMAND ARGS]` is said on standard error.",
-        from: 1,
-        free: &[],
-        fails: Fails::Saboteur(r#""$REAL" "$@" 2>/dev/null"#),
-        look: announces_it,
-    },
-    Check {
-        id: "options-stop-at-the-command",
-        proves: "What looks like an option behind the command is the command's.",
-        from: 1,
-        free: &[],
-        fails: Fails::Saboteur(
-            r#"for a; do shift; [ "$a" = -h ] || set -- "$@" "$a"; done; exec "$REAL" "$@""#,
-        ),
-        look: options_stop_at_the_command,
-    },
-    Check {
-        id: "arguments-need-not-be-text",
-        proves: "Arguments that are not UTF-8 arrive as they are.",
-        from: 1,
-        free: &[],
-        fails: Fails::Saboteur(
-            r#"for a; do shift; set -- "$@" "$(printf %s "$a" | LC_ALL=C tr -d '\200-\377')"; done
-               exec "$REAL" "$@""#,
-        ),
-        look: arguments_need_not_be_text,
-    },
-    Check {
-        id: "passes-stdin",
-        proves: "The command reads the runner's standard input.",
-        from: 1,
-        free: &[],
-        fails: Fails::Saboteur(r#"exec "$REAL" "$@" </dev/null"#),
-        look: passes_stdin,
-    },
-    Check {
-        id: "bears-closed-streams",
-        proves: "Closed standard streams, and a standard error that is full, change no exit code.",
-        from: 1,
-        free: &[],
-        fails: Fails::Saboteur(r#"echo hello >&2 || exit 101; exec "$REAL" "$@""#),
-        look: bears_closed_streams,
-    },
-    Check {
-        id: "own-hostname",
-        proves: "`--hostname` names the container, and the host keeps its name.",
-        from: 2,
-        free: &[],
-        fails: Fails::Step(1),
-        look: own_hostname,
-    },
-    Check {
-        id: "hostname-is-copied",
-        proves: "Without `--hostname` the container starts with the host's name.",
-        from: 2,
-        free: &[1],
-        fails: Fails::Saboteur(r#"shift; exec "$REAL" run --hostname container "$@""#),
-        look: hostname_is_copied,
-    },
-    Check {
-        id: "renaming-stays-inside",
-        proves: "`hostname NAME` inside renames the container, not the host.",
-        from: 2,
-        free: &[],
-        fails: Fails::Step(1),
-        look: renaming_stays_inside,
-    },
-    Check {
-        id: "own-environment",
-        proves: "The environment is PATH, HOME and TERM, and the host's is not even PID 1's.",
-        from: 4,
-        free: &[],
-        fails: Fails::Step(3),
-        look: own_environment,
-    },
-    Check {
-        id: "own-umask",
-        proves: "What it creates is 0644 (umask 0022), whatever the caller's umask is.",
-        from: 4,
-        free: &[],
-        fails: Fails::Step(3),
-        look: own_umask,
-    },
-    Check {
-        id: "knows-nothing-of-the-host",
-        proves: "PID 1's environment, arguments and open files do not tell where the root \
-                 filesystem and the cgroup are on the host.",
-        from: 4,
-        free: &[],
-        fails: Fails::Saboteur(
-            r#"shift; [ "$1" = --rootfs ] && ROOTFS=$2 && shift 2
-               exec "$REAL" run --rootfs "$ROOTFS" env "ROOTFS=$ROOTFS" "$@""#,
-        ),
-        look: knows_nothing_of_the_host,
-    },
+    Check::new("runs-the-command", 1, runs_the_command, Saboteur(r#"echo "Running [$*]"; exec "$REAL" "$@""#),
+        "The command runs, and standard output holds what it says and nothing else."),
+    Check::new("announces-it", 1, announces_it, Saboteur(r#""$REAL" "$@" 2>/dev/null"#),
+        "`Running [COMMAND ARGS]` is said on standard error."),
+    Check::new("options-stop-at-the-command", 1, options_stop_at_the_command, Saboteur(r#"for a; do shift; [ "$a" = -h ] || set -- "$@" "$a"; done; exec "$REAL" "$@""#,),
+        "What looks like an option behind the command is the command's."),
+    Check::new("arguments-need-not-be-text", 1, arguments_need_not_be_text, Saboteur(r#"for a; do shift; set -- "$@" "$(printf %s "$a" | LC_ALL=C tr -d '\200-\377')"; done
+               exec "$REAL" "$@""#,),
+        "Arguments that are not UTF-8 arrive as they are."),
+    Check::new("passes-stdin", 1, passes_stdin, Saboteur(r#"exec "$REAL" "$@" </dev/null"#),
+        "The command reads the runner's standard input."),
+    Check::new("bears-closed-streams", 1, bears_closed_streams, Saboteur(r#"echo hello >&2 || exit 101; exec "$REAL" "$@""#),
+        "Closed standard streams, and a standard error that is full, change no exit code."),
+    Check::new("own-hostname", 2, own_hostname, Step(1),
+        "`--hostname` names the container, and the host keeps its name."),
+    Check::new("hostname-is-copied", 2, hostname_is_copied, Saboteur(r#"shift; exec "$REAL" run --hostname container "$@""#),
+        "Without `--hostname` the container starts with the host's name.").free(&[1]),
+    Check::new("renaming-stays-inside", 2, renaming_stays_inside, Step(1),
+        "`hostname NAME` inside renames the container, not the host."),
+    Check::new("own-environment", 4, own_environment, Step(3),
+        "The environment is PATH, HOME and TERM, and the host's is not even PID 1's."),
+    Check::new("own-umask", 4, own_umask, Step(3),
+        "What it creates is 0644 (umask 0022), whatever the caller's umask is."),
+    Check::new("knows-nothing-of-the-host", 4, knows_nothing_of_the_host, Saboteur(r#"shift; [ "$1" = --rootfs ] && ROOTFS=$2 && shift 2
+               exec "$REAL" run --rootfs "$ROOTFS" env "ROOTFS=$ROOTFS" "$@""#,),
+        "PID 1's environment, arguments and open files do not tell where the root filesystem \
+         and the cgroup are on the host."),
 ];
 
 fn runs_the_command(runner: &Runner) -> Result<()> {

@@ -5,99 +5,35 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Check, Fails};
+use super::Check;
+use super::Fails::{Saboteur, Step};
 use crate::container::{Runner, end};
-use crate::vm::slowness;
+use crate::machine::slowness;
 
+#[rustfmt::skip] // A check is two lines.
 pub(super) const CHECKS: &[Check] = &[
-    Check {
-        id: "exit-code",
-        proves: "Every exit code of the command, 0 to 255, is the runner's.",
-        from: 1,
-        free: &[],
-        fails: Fails::Saboteur(r#""$REAL" "$@"; exit 0"#),
-        look: exit_code,
-    },
-    Check {
-        id: "exit-126",
-        proves: "A command that is there but cannot be executed ends with 126.",
-        from: 1,
-        free: &[],
-        fails: Fails::Saboteur(r#""$REAL" "$@" || exit 1"#),
-        look: exit_126,
-    },
-    Check {
-        id: "exit-127",
-        proves: "A command that is not there ends with 127, and one line names it.",
-        from: 1,
-        free: &[],
-        fails: Fails::Saboteur(r#""$REAL" "$@" || exit 1"#),
-        look: exit_127,
-    },
-    Check {
-        id: "exit-128-and-signal",
-        proves: "A command killed by signal n ends with 128 + n.",
-        from: 1,
-        free: &[],
-        fails: Fails::Saboteur(r#""$REAL" "$@" || exit 1"#),
-        look: exit_128_and_signal,
-    },
-    Check {
-        id: "exit-128-and-realtime-signal",
-        proves: "That holds for real-time signals, too.",
-        from: 1,
-        free: &[],
-        fails: Fails::Saboteur(r#""$REAL" "$@"; code=$?; [ $code -lt 162 ] && exit $code; exit 1"#),
-        look: exit_128_and_realtime_signal,
-    },
-    Check {
-        id: "usage-error-125",
-        proves: "Wrong usage ends with 125, with the usage on standard error.",
-        from: 1,
-        free: &[],
-        fails: Fails::Saboteur(r#""$REAL" "$@"; [ $? != 125 ] || exit 2"#),
-        look: usage_error_125,
-    },
-    Check {
-        id: "help-0",
-        proves: "`--help` is no error: standard output, exit code 0, and no word of `child`.",
-        from: 1,
-        free: &[],
-        fails: Fails::Saboteur(r#""$REAL" "$@" >&2"#),
-        look: help_0,
-    },
-    Check {
-        id: "without-privilege",
-        proves: "Without the privilege it ends with 125 and one line: the call, why, the ways out.",
-        from: 2,
-        free: &[],
-        fails: Fails::Step(1),
-        look: without_privilege,
-    },
-    Check {
-        id: "missing-interpreter",
-        proves: "A command whose interpreter is missing is told from one that is missing itself.",
-        from: 3,
-        free: &[],
-        fails: Fails::Step(2),
-        look: missing_interpreter,
-    },
-    Check {
-        id: "wrong-architecture",
-        proves: "A command of another architecture ends with 126 and says so.",
-        from: 3,
-        free: &[],
-        fails: Fails::Step(2),
-        look: wrong_architecture,
-    },
-    Check {
-        id: "missing-rootfs",
-        proves: "A missing root filesystem ends with 125, and the line says how to get one.",
-        from: 4,
-        free: &[],
-        fails: Fails::Step(3),
-        look: missing_rootfs,
-    },
+    Check::new("exit-code", 1, exit_code, Saboteur(r#""$REAL" "$@"; exit 0"#),
+        "Every exit code of the command, 0 to 255, is the runner's."),
+    Check::new("exit-126", 1, exit_126, Saboteur(r#""$REAL" "$@" || exit 1"#),
+        "A command that is there but cannot be executed ends with 126."),
+    Check::new("exit-127", 1, exit_127, Saboteur(r#""$REAL" "$@" || exit 1"#),
+        "A command that is not there ends with 127, and one line names it."),
+    Check::new("exit-128-and-signal", 1, exit_128_and_signal, Saboteur(r#""$REAL" "$@" || exit 1"#),
+        "A command killed by signal n ends with 128 + n."),
+    Check::new("exit-128-and-realtime-signal", 1, exit_128_and_realtime_signal, Saboteur(r#""$REAL" "$@"; code=$?; [ $code -lt 162 ] && exit $code; exit 1"#),
+        "That holds for real-time signals, too."),
+    Check::new("usage-error-125", 1, usage_error_125, Saboteur(r#""$REAL" "$@"; [ $? != 125 ] || exit 2"#),
+        "Wrong usage ends with 125, with the usage on standard error."),
+    Check::new("help-0", 1, help_0, Saboteur(r#""$REAL" "$@" >&2"#),
+        "`--help` is no error: standard output, exit code 0, and no word of `child`."),
+    Check::new("without-privilege", 2, without_privilege, Step(1),
+        "Without the privilege it ends with 125 and one line: the call, why, the ways out."),
+    Check::new("missing-interpreter", 3, missing_interpreter, Step(2),
+        "A command whose interpreter is missing is told from one that is missing itself."),
+    Check::new("wrong-architecture", 3, wrong_architecture, Step(2),
+        "A command of another architecture ends with 126 and says so."),
+    Check::new("missing-rootfs", 4, missing_rootfs, Step(3),
+        "A missing root filesystem ends with 125, and the line says how to get one."),
 ];
 
 fn exit_code(runner: &Runner) -> Result<()> {

@@ -11,7 +11,8 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::Signal::SIGKILL;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
-use super::{Check, Fails};
+use super::Check;
+use super::Fails::{Saboteur, Step};
 use crate::container::{Runner, behind, end};
 use crate::host::State;
 
@@ -26,95 +27,30 @@ pub(crate) const WITH_DEVICES_TO_CHANGE: &str = r#"shift; export REAL; exec unsh
             umount /dev/\$name && mount --bind /mnt/\$name /dev/\$name || exit 125; done
         exec \"\$@\"" sh "$@"' sh "$@""#;
 
+#[rustfmt::skip] // A check is two lines.
 pub(super) const CHECKS: &[Check] = &[
-    Check {
-        id: "own-root",
-        proves: "`/` is the root filesystem, and the host's files are out of reach.",
-        from: 4,
-        free: &[],
-        fails: Fails::Step(3),
-        look: own_root,
-    },
-    Check {
-        id: "starts-in-the-root",
-        proves: "The command starts in `/`.",
-        from: 4,
-        free: &[],
-        fails: Fails::Step(3),
-        look: starts_in_the_root,
-    },
-    Check {
-        id: "own-proc",
-        proves: "`/proc` shows the container's processes and nobody else's.",
-        from: 4,
-        free: &[],
-        fails: Fails::Step(3),
-        look: own_proc,
-    },
-    Check {
-        id: "own-dev",
-        proves: "`/dev` has what programs expect, it works, and there is nothing else.",
-        from: 4,
-        free: &[],
-        fails: Fails::Step(3),
-        look: own_dev,
-    },
-    Check {
-        id: "dev-has-a-size",
-        proves: "What is written to `/dev` and `/dev/shm` takes memory: 64 MiB each at most.",
-        from: 4,
-        free: &[],
-        fails: Fails::Step(3),
-        look: dev_has_a_size,
-    },
-    Check {
-        id: "nothing-of-the-host-changes",
-        proves: "What `/dev`, `/proc` and `/sys` show of the host keeps its mode, owner and times.",
-        from: 4,
-        free: &[],
-        fails: Fails::Saboteur(WITH_DEVICES_TO_CHANGE),
-        look: nothing_of_the_host_changes,
-    },
-    Check {
-        id: "read-only-sys",
-        proves: "`/sys` can be read and not written.",
-        from: 4,
-        free: &[],
-        fails: Fails::Step(3),
-        look: read_only_sys,
-    },
-    Check {
-        id: "lets-go-of-the-host",
-        proves: "No mount of the host's is left in the container.",
-        from: 4,
-        free: &[],
-        fails: Fails::Step(3),
-        look: lets_go_of_the_host,
-    },
-    Check {
-        id: "root-cannot-leave",
-        proves: "Root inside cannot leave its `/`, not by `chroot` and `..` either.",
-        from: 4,
-        free: &[],
-        fails: Fails::Saboteur(BY_CHROOT),
-        look: root_cannot_leave,
-    },
-    Check {
-        id: "no-symlink-leads-out",
-        proves: "A root filesystem whose `/proc`, `/dev` or `/sys` is a symlink to `..` opens no way out.",
-        from: 4,
-        free: &[],
-        fails: Fails::Step(3),
-        look: no_symlink_leads_out,
-    },
-    Check {
-        id: "mounts-stay-inside",
-        proves: "No mount of the container's shows up on the host, where `/` is shared.",
-        from: 4,
-        free: &[],
-        fails: Fails::Step(3),
-        look: mounts_stay_inside,
-    },
+    Check::new("own-root", 4, own_root, Step(3),
+        "`/` is the root filesystem, and the host's files are out of reach."),
+    Check::new("starts-in-the-root", 4, starts_in_the_root, Step(3),
+        "The command starts in `/`."),
+    Check::new("own-proc", 4, own_proc, Step(3),
+        "`/proc` shows the container's processes and nobody else's."),
+    Check::new("own-dev", 4, own_dev, Step(3),
+        "`/dev` has what programs expect, it works, and there is nothing else."),
+    Check::new("dev-has-a-size", 4, dev_has_a_size, Step(3),
+        "What is written to `/dev` and `/dev/shm` takes memory: 64 MiB each at most."),
+    Check::new("nothing-of-the-host-changes", 4, nothing_of_the_host_changes, Saboteur(WITH_DEVICES_TO_CHANGE),
+        "What `/dev`, `/proc` and `/sys` show of the host keeps its mode, owner and times."),
+    Check::new("read-only-sys", 4, read_only_sys, Step(3),
+        "`/sys` can be read and not written."),
+    Check::new("lets-go-of-the-host", 4, lets_go_of_the_host, Step(3),
+        "No mount of the host's is left in the container."),
+    Check::new("root-cannot-leave", 4, root_cannot_leave, Saboteur(BY_CHROOT),
+        "Root inside cannot leave its `/`, not by `chroot` and `..` either."),
+    Check::new("no-symlink-leads-out", 4, no_symlink_leads_out, Step(3),
+        "A root filesystem whose `/proc`, `/dev` or `/sys` is a symlink to `..` opens no way out."),
+    Check::new("mounts-stay-inside", 4, mounts_stay_inside, Step(3),
+        "No mount of the container's shows up on the host, where `/` is shared."),
 ];
 
 fn own_root(runner: &Runner) -> Result<()> {

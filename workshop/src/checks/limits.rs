@@ -14,141 +14,47 @@ use nix::sys::signal::Signal::SIGTERM;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
-use super::{Check, Fails};
+use super::Check;
+use super::Fails::Step;
 use crate::container::{Ended, Runner, behind, end};
 use crate::host::{cgroups, trees};
-use crate::patience::eventually;
+use crate::machine::eventually;
 
+#[rustfmt::skip] // A check is two lines.
 pub(super) const CHECKS: &[Check] = &[
-    Check {
-        id: "pids-limit-by-default",
-        proves: "Without a word of ours there are at most 20 processes, PID 1 included.",
-        from: 5,
-        free: &[],
-        fails: Fails::Step(4),
-        look: pids_limit_by_default,
-    },
-    Check {
-        id: "pids-limit",
-        proves: "`--pids-limit N` allows N processes.",
-        from: 5,
-        free: &[],
-        fails: Fails::Step(4),
-        look: pids_limit,
-    },
-    Check {
-        id: "memory-limit",
-        proves: "`--memory SIZE`: who takes more is killed (137), who takes less is not.",
-        from: 5,
-        free: &[],
-        fails: Fails::Step(4),
-        look: memory_limit,
-    },
-    Check {
-        id: "swap-does-not-widen-it",
-        proves: "The memory limit is not widened by swap.",
-        from: 5,
-        free: &[],
-        fails: Fails::Step(4),
-        look: swap_does_not_widen_it,
-    },
-    Check {
-        id: "cpu-limit",
-        proves: "`--cpus FLOAT`: who wants more is throttled.",
-        from: 5,
-        free: &[],
-        fails: Fails::Step(4),
-        look: cpu_limit,
-    },
-    Check {
-        id: "units-of-memory",
-        proves: "SIZE is Docker's: bytes, or b, k, m, g.",
-        from: 5,
-        free: &[],
-        fails: Fails::Step(4),
-        look: units_of_memory,
-    },
-    Check {
-        id: "cpus-are-exact",
-        proves: "`--cpus 0.29` are 29,000 of 100,000 microseconds, and not one less.",
-        from: 5,
-        free: &[],
-        fails: Fails::Step(4),
-        look: cpus_are_exact,
-    },
-    Check {
-        id: "refuses-zero",
-        proves: "Limits of zero or less are refused (125), not taken for none.",
-        from: 5,
-        free: &[],
-        fails: Fails::Step(4),
-        look: refuses_zero,
-    },
-    Check {
-        id: "refuses-in-words",
-        proves: "A `--cpus` that the kernel would refuse is refused in words: 0.01 is the least.",
-        from: 5,
-        free: &[],
-        fails: Fails::Step(4),
-        look: refuses_in_words,
-    },
-    Check {
-        id: "less-cpu-above",
-        proves: "If the cgroup above has less CPU, that is all there is, or it is named (125, v1).",
-        from: 5,
-        free: &[],
-        fails: Fails::Step(4),
-        look: less_cpu_above,
-    },
-    Check {
-        id: "init-is-limited-too",
-        proves: "PID 1 is in the cgroup before it starts the command.",
-        from: 5,
-        free: &[],
-        fails: Fails::Step(4),
-        look: init_is_limited_too,
-    },
-    Check {
-        id: "no-silent-absence",
-        proves: "Where cgroups are read-only, or not there, it says so (125) and starts nothing.",
-        from: 5,
-        free: &[],
-        fails: Fails::Step(4),
-        look: no_silent_absence,
-    },
-    Check {
-        id: "missing-controller",
-        proves: "If the kernel counts no memory, it says with which option it would (125).",
-        from: 5,
-        free: &[],
-        fails: Fails::Step(4),
-        look: missing_controller,
-    },
-    Check {
-        id: "stays-below-its-caller",
-        proves: "In a cgroup namespace, where the host's trees are in sight, too, the cgroup is not \
-                 made outside the caller's: below it, or not at all (125).",
-        from: 5,
-        free: &[],
-        fails: Fails::Step(4),
-        look: stays_below_its_caller,
-    },
-    Check {
-        id: "odd-names-of-cgroups",
-        proves: "Blanks in the path of a tree, and a cgroup whose name is no UTF-8, are no obstacle.",
-        from: 5,
-        free: &[],
-        fails: Fails::Step(4),
-        look: odd_names_of_cgroups,
-    },
-    Check {
-        id: "own-cgroup-namespace",
-        proves: "Inside, the container's cgroup is `/`.",
-        from: 5,
-        free: &[],
-        fails: Fails::Step(4),
-        look: own_cgroup_namespace,
-    },
+    Check::new("pids-limit-by-default", 5, pids_limit_by_default, Step(4),
+        "Without a word of ours there are at most 20 processes, PID 1 included."),
+    Check::new("pids-limit", 5, pids_limit, Step(4),
+        "`--pids-limit N` allows N processes."),
+    Check::new("memory-limit", 5, memory_limit, Step(4),
+        "`--memory SIZE`: who takes more is killed (137), who takes less is not."),
+    Check::new("swap-does-not-widen-it", 5, swap_does_not_widen_it, Step(4),
+        "The memory limit is not widened by swap."),
+    Check::new("cpu-limit", 5, cpu_limit, Step(4),
+        "`--cpus FLOAT`: who wants more is throttled."),
+    Check::new("units-of-memory", 5, units_of_memory, Step(4),
+        "SIZE is Docker's: bytes, or b, k, m, g."),
+    Check::new("cpus-are-exact", 5, cpus_are_exact, Step(4),
+        "`--cpus 0.29` are 29,000 of 100,000 microseconds, and not one less."),
+    Check::new("refuses-zero", 5, refuses_zero, Step(4),
+        "Limits of zero or less are refused (125), not taken for none."),
+    Check::new("refuses-in-words", 5, refuses_in_words, Step(4),
+        "A `--cpus` that the kernel would refuse is refused in words: 0.01 is the least."),
+    Check::new("less-cpu-above", 5, less_cpu_above, Step(4),
+        "If the cgroup above has less CPU, that is all there is, or it is named (125, v1)."),
+    Check::new("init-is-limited-too", 5, init_is_limited_too, Step(4),
+        "PID 1 is in the cgroup before it starts the command."),
+    Check::new("no-silent-absence", 5, no_silent_absence, Step(4),
+        "Where cgroups are read-only, or not there, it says so (125) and starts nothing."),
+    Check::new("missing-controller", 5, missing_controller, Step(4),
+        "If the kernel counts no memory, it says with which option it would (125)."),
+    Check::new("stays-below-its-caller", 5, stays_below_its_caller, Step(4),
+        "In a cgroup namespace, where the host's trees are in sight, too, the cgroup is not \
+         made outside the caller's: below it, or not at all (125)."),
+    Check::new("odd-names-of-cgroups", 5, odd_names_of_cgroups, Step(4),
+        "Blanks in the path of a tree, and a cgroup whose name is no UTF-8, are no obstacle."),
+    Check::new("own-cgroup-namespace", 5, own_cgroup_namespace, Step(4),
+        "Inside, the container's cgroup is `/`."),
 ];
 
 /// Starts up to 30 processes in a container, and says how many came to run.

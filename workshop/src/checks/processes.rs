@@ -10,73 +10,31 @@ use nix::sys::signal::Signal::{SIGKILL, SIGTERM};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
-use super::{Check, Fails};
+use super::Check;
+use super::Fails::{Saboteur, Step};
 use crate::container::{Runner, code};
 use crate::host::{State, descendants, processes};
-use crate::patience::eventually;
-use crate::vm::slowness;
+use crate::machine::eventually;
+use crate::machine::slowness;
 
+#[rustfmt::skip] // A check is two lines.
 pub(super) const CHECKS: &[Check] = &[
-    Check {
-        id: "pid-1",
-        proves: "The command's parent is the container's PID 1, and says so.",
-        from: 3,
-        free: &[],
-        fails: Fails::Step(2),
-        look: pid_1,
-    },
-    Check {
-        id: "reaps-orphans",
-        proves: "Whatever loses its parent is reaped when it ends: no zombies.",
-        from: 3,
-        free: &[1, 2],
-        fails: Fails::Saboteur(r#"shift; exec unshare --pid --fork --kill-child "$@""#),
-        look: reaps_orphans,
-    },
-    Check {
-        id: "ends-with-its-command",
-        proves: "When the command ends, so does everything that it started.",
-        from: 3,
-        free: &[],
-        fails: Fails::Step(2),
-        look: ends_with_its_command,
-    },
-    Check {
-        id: "killed-runner-leaves-nobody",
-        proves: "`kill -9` of the runner ends every process of the container.",
-        from: 3,
-        free: &[],
-        fails: Fails::Step(2),
-        look: killed_runner_leaves_nobody,
-    },
-    Check {
-        id: "killed-early-leaves-nobody",
-        proves: "That holds at any moment of its start, too.",
-        from: 3,
-        free: &[1, 2],
-        fails: Fails::Saboteur(r#"shift; exec unshare --pid --fork "$@""#),
-        look: killed_early_leaves_nobody,
-    },
-    Check {
-        id: "no-inherited-descriptors",
-        proves: "Nothing that the caller left open is open inside, in PID 1 neither.",
-        from: 3,
-        free: &[],
-        fails: Fails::Step(2),
-        look: no_inherited_descriptors,
-    },
-    Check {
-        id: "leaves-the-runner-alone",
-        proves: "A command that seizes what PID 1 has open keeps the runner from nothing.",
-        from: 3,
-        free: &[1, 2],
-        fails: Fails::Saboteur(
-            r#"shift; line=$TMPDIR/line; mkfifo "$line"; trap 'kill -KILL $!; exit 143' TERM
+    Check::new("pid-1", 3, pid_1, Step(2),
+        "The command's parent is the container's PID 1, and says so."),
+    Check::new("reaps-orphans", 3, reaps_orphans, Saboteur(r#"shift; exec unshare --pid --fork --kill-child "$@""#),
+        "Whatever loses its parent is reaped when it ends: no zombies.").free(&[1, 2]),
+    Check::new("ends-with-its-command", 3, ends_with_its_command, Step(2),
+        "When the command ends, so does everything that it started."),
+    Check::new("killed-runner-leaves-nobody", 3, killed_runner_leaves_nobody, Step(2),
+        "`kill -9` of the runner ends every process of the container."),
+    Check::new("killed-early-leaves-nobody", 3, killed_early_leaves_nobody, Saboteur(r#"shift; exec unshare --pid --fork "$@""#),
+        "That holds at any moment of its start, too.").free(&[1, 2]),
+    Check::new("no-inherited-descriptors", 3, no_inherited_descriptors, Step(2),
+        "Nothing that the caller left open is open inside, in PID 1 neither."),
+    Check::new("leaves-the-runner-alone", 3, leaves_the_runner_alone, Saboteur(r#"shift; line=$TMPDIR/line; mkfifo "$line"; trap 'kill -KILL $!; exit 143' TERM
                unshare --pid --fork --kill-child sh -c 'exec 3>"$0"; "$@" 3>&- & sleep 3
-                   exec 3>&-; wait' "$line" "$@" & cat <"$line" >/dev/null; rm "$line"; wait"#,
-        ),
-        look: leaves_the_runner_alone,
-    },
+                   exec 3>&-; wait' "$line" "$@" & cat <"$line" >/dev/null; rm "$line"; wait"#,),
+        "A command that seizes what PID 1 has open keeps the runner from nothing.").free(&[1, 2]),
 ];
 
 fn pid_1(runner: &Runner) -> Result<()> {

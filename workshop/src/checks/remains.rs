@@ -8,78 +8,32 @@ use anyhow::{Context, Result, ensure};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal::{SIGKILL, SIGTERM};
 
-use super::{Check, Fails};
+use super::Check;
+use super::Fails::{Saboteur, Step};
 use crate::container::{Ended, Runner, end};
 use crate::host::{State, cgroups, trees};
-use crate::patience::eventually;
+use crate::machine::eventually;
 
+#[rustfmt::skip] // A check is two lines.
 pub(super) const CHECKS: &[Check] = &[
-    Check {
-        id: "leaves-nothing",
-        proves: "After success, failure, a missing command, a missing rootfs and a signal, the \
-                 host's name, mounts, processes and cgroups are as before.",
-        from: 1,
-        free: &[],
-        fails: Fails::Saboteur(r#""$REAL" "$@"; code=$?; sleep 777 >&- 2>&- & exit $code"#),
-        look: leaves_nothing,
-    },
-    Check {
-        id: "has-a-cgroup-while-it-runs",
-        proves: "There is a cgroup as long as the container runs, and none afterwards.",
-        from: 5,
-        free: &[],
-        fails: Fails::Step(4),
-        look: has_a_cgroup_while_it_runs,
-    },
-    Check {
-        id: "next-run-cleans-up",
-        proves: "A cgroup that a killed runner left is removed by the next run.",
-        from: 5,
-        free: &[],
-        fails: Fails::Step(4),
-        look: next_run_cleans_up,
-    },
-    Check {
-        id: "spares-others",
-        proves: "A run removes no cgroup that is in use, across PID namespaces neither.",
-        from: 5,
-        free: &[],
-        fails: Fails::Step(4),
-        look: spares_others,
-    },
-    Check {
-        id: "spares-what-is-locked",
-        proves: "A cgroup in the making, empty but locked, is spared as well.",
-        from: 5,
-        free: &[],
-        fails: Fails::Saboteur(
-            r#"for tree in $(echo "$WORKSHOP_CGROUPS" | tr : ' '); do rmdir "$tree"/step05-*; done
-               exec "$REAL" "$@""#,
-        ),
-        look: spares_what_is_locked,
-    },
-    Check {
-        id: "spares-what-is-not-ours",
-        proves: "What is not exactly of our name, or has a cgroup of somebody else's in it, is spared.",
-        from: 5,
-        free: &[],
-        fails: Fails::Saboteur(
-            r#"for tree in $(echo "$WORKSHOP_CGROUPS" | tr : ' '); do
+    Check::new("leaves-nothing", 1, leaves_nothing, Saboteur(r#""$REAL" "$@"; code=$?; sleep 777 >&- 2>&- & exit $code"#),
+        "After success, failure, a missing command, a missing rootfs and a signal, the host's \
+         name, mounts, processes and cgroups are as before."),
+    Check::new("has-a-cgroup-while-it-runs", 5, has_a_cgroup_while_it_runs, Step(4),
+        "There is a cgroup as long as the container runs, and none afterwards."),
+    Check::new("next-run-cleans-up", 5, next_run_cleans_up, Step(4),
+        "A cgroup that a killed runner left is removed by the next run."),
+    Check::new("spares-others", 5, spares_others, Step(4),
+        "A run removes no cgroup that is in use, across PID namespaces neither."),
+    Check::new("spares-what-is-locked", 5, spares_what_is_locked, Saboteur(r#"for tree in $(echo "$WORKSHOP_CGROUPS" | tr : ' '); do rmdir "$tree"/step05-*; done
+               exec "$REAL" "$@""#,),
+        "A cgroup in the making, empty but locked, is spared as well."),
+    Check::new("spares-what-is-not-ours", 5, spares_what_is_not_ours, Saboteur(r#"for tree in $(echo "$WORKSHOP_CGROUPS" | tr : ' '); do
                    rmdir "$tree"/step05-*/* "$tree"/step05-*; done 2> /dev/null
-               exec "$REAL" "$@""#,
-        ),
-        look: spares_what_is_not_ours,
-    },
-    Check {
-        id: "many-at-once",
-        proves: "Many containers at once do not get in each other's way.",
-        from: 1,
-        free: &[],
-        fails: Fails::Saboteur(
-            r#"mkdir "$TMPDIR/mine" || exit 1; "$REAL" "$@"; code=$?; rmdir "$TMPDIR/mine"; exit $code"#,
-        ),
-        look: many_at_once,
-    },
+               exec "$REAL" "$@""#,),
+        "What is not exactly of our name, or has a cgroup of somebody else's in it, is spared."),
+    Check::new("many-at-once", 1, many_at_once, Saboteur(r#"mkdir "$TMPDIR/mine" || exit 1; "$REAL" "$@"; code=$?; rmdir "$TMPDIR/mine"; exit $code"#,),
+        "Many containers at once do not get in each other's way."),
 ];
 
 fn leaves_nothing(runner: &Runner) -> Result<()> {

@@ -7,45 +7,21 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Check, Fails};
+use super::Check;
+use super::Fails::{Saboteur, Step};
 use crate::container::{Ended, Runner, behind, end};
 use crate::host::trees;
 
+#[rustfmt::skip] // A check is two lines.
 pub(super) const CHECKS: &[Check] = &[
-    Check {
-        id: "in-a-user-namespace",
-        proves: "In a user namespace (`unshare -Ur`) it works as well.",
-        from: 1,
-        free: &[],
-        fails: Fails::Saboteur(
-            r#"grep -q '4294967295$' /proc/self/uid_map && exec "$REAL" "$@"; exit 1"#,
-        ),
-        look: in_a_user_namespace,
-    },
-    Check {
-        id: "no-cgroups-inside",
-        proves: "The cgroups are out of its reach, in a user namespace too.",
-        from: 4,
-        free: &[],
-        fails: Fails::Step(3),
-        look: no_cgroups_inside,
-    },
-    Check {
-        id: "delegated-cgroup",
-        proves: "A user to whom a cgroup is delegated has the limits without root.",
-        from: 5,
-        free: &[],
-        fails: Fails::Step(4),
-        look: delegated_cgroup,
-    },
-    Check {
-        id: "no-delegated-cgroup",
-        proves: "A user to whom none is delegated learns how to get one (125).",
-        from: 5,
-        free: &[],
-        fails: Fails::Step(4),
-        look: no_delegated_cgroup,
-    },
+    Check::new("in-a-user-namespace", 1, in_a_user_namespace, Saboteur(r#"grep -q '4294967295$' /proc/self/uid_map && exec "$REAL" "$@"; exit 1"#,),
+        "In a user namespace (`unshare -Ur`) it works as well."),
+    Check::new("no-cgroups-inside", 4, no_cgroups_inside, Step(3),
+        "The cgroups are out of its reach, in a user namespace too."),
+    Check::new("delegated-cgroup", 5, delegated_cgroup, Step(4),
+        "A user to whom a cgroup is delegated has the limits without root."),
+    Check::new("no-delegated-cgroup", 5, no_delegated_cgroup, Step(4),
+        "A user to whom none is delegated learns how to get one (125)."),
 ];
 
 fn in_a_user_namespace(runner: &Runner) -> Result<()> {

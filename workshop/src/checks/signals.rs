@@ -14,91 +14,33 @@ use nix::sys::signal::Signal::{
 use nix::sys::signal::kill;
 use nix::unistd::{Pid, pipe2};
 
-use super::{Check, Fails};
+use super::Check;
+use super::Fails::Saboteur;
 use crate::container::{Runner, alarmed, code, end};
-use crate::patience::eventually;
+use crate::machine::eventually;
 
+#[rustfmt::skip] // A check is two lines.
 pub(super) const CHECKS: &[Check] = &[
-    Check {
-        id: "blocks-no-signals",
-        proves: "The command starts with no signal blocked.",
-        from: 1,
-        free: &[],
-        fails: Fails::Saboteur(r#"shift; exec env --block-signal=TERM "$@""#),
-        look: blocks_no_signals,
-    },
-    Check {
-        id: "blocks-all-or-none",
-        proves: "What the caller blocks is blocked in the command, all of it, or nothing.",
-        from: 1,
-        free: &[],
-        fails: Fails::Saboteur(r#"shift; exec env --block-signal=USR1 "$@""#),
-        look: blocks_all_or_none,
-    },
-    Check {
-        id: "ignores-no-signals",
-        proves: "The command ignores what the caller ignores and nothing else (SIGPIPE is Rust's).",
-        from: 1,
-        free: &[],
-        fails: Fails::Saboteur(r#"trap '' PIPE; shift; exec "$@""#),
-        look: ignores_no_signals,
-    },
-    Check {
-        id: "ignored-stays-ignored",
-        proves: "What the caller ignores stays ignored, as under nohup.",
-        from: 1,
-        free: &[],
-        fails: Fails::Saboteur(r#"exec env --default-signal=HUP,USR1 "$REAL" "$@""#),
-        look: ignored_stays_ignored,
-    },
-    Check {
-        id: "bears-an-ignored-sigchld",
-        proves: "A caller that ignores SIGCHLD gets the exit code, or a refusal (125); it never hangs.",
-        from: 1,
-        free: &[],
-        fails: Fails::Saboteur(r#""$REAL" "$@"; exec sleep 777"#),
-        look: bears_an_ignored_sigchld,
-    },
-    Check {
-        id: "dies-of-a-closed-pipe",
-        proves: "A command that writes to a closed pipe dies of SIGPIPE: 141.",
-        from: 1,
-        free: &[],
-        fails: Fails::Saboteur(r#""$REAL" "$@" | cat; exit 0"#),
-        look: dies_of_a_closed_pipe,
-    },
-    Check {
-        id: "passes-signals-on",
-        proves: "TERM, HUP and the like, sent to the runner, reach the command.",
-        from: 1,
-        free: &[],
-        fails: Fails::Saboteur(r#""$REAL" "$@"; exit $?"#),
-        look: passes_signals_on,
-    },
-    Check {
-        id: "kernel-signals-too",
-        proves: "So does what the kernel sends: SIGALRM after `alarm(2)`.",
-        from: 1,
-        free: &[],
-        fails: Fails::Saboteur(r#"exec env --ignore-signal=ALRM "$REAL" "$@""#),
-        look: kernel_signals_too,
-    },
-    Check {
-        id: "loses-no-early-signal",
-        proves: "TERM, INT and the like end it whenever they come, at start-up too.",
-        from: 1,
-        free: &[],
-        fails: Fails::Saboteur(r#"trap '' TERM; sleep 1; trap - TERM; exec "$REAL" "$@""#),
-        look: loses_no_early_signal,
-    },
-    Check {
-        id: "ends-while-it-starts",
-        proves: "TERM and INT end it even if its start is stuck: nobody reads its standard error.",
-        from: 1,
-        free: &[],
-        fails: Fails::Saboteur(r#"trap '' TERM INT; echo "$@" >&2; exec "$REAL" "$@""#),
-        look: ends_while_it_starts,
-    },
+    Check::new("blocks-no-signals", 1, blocks_no_signals, Saboteur(r#"shift; exec env --block-signal=TERM "$@""#),
+        "The command starts with no signal blocked."),
+    Check::new("blocks-all-or-none", 1, blocks_all_or_none, Saboteur(r#"shift; exec env --block-signal=USR1 "$@""#),
+        "What the caller blocks is blocked in the command, all of it, or nothing."),
+    Check::new("ignores-no-signals", 1, ignores_no_signals, Saboteur(r#"trap '' PIPE; shift; exec "$@""#),
+        "The command ignores what the caller ignores and nothing else (SIGPIPE is Rust's)."),
+    Check::new("ignored-stays-ignored", 1, ignored_stays_ignored, Saboteur(r#"exec env --default-signal=HUP,USR1 "$REAL" "$@""#),
+        "What the caller ignores stays ignored, as under nohup."),
+    Check::new("bears-an-ignored-sigchld", 1, bears_an_ignored_sigchld, Saboteur(r#""$REAL" "$@"; exec sleep 777"#),
+        "A caller that ignores SIGCHLD gets the exit code, or a refusal (125); it never hangs."),
+    Check::new("dies-of-a-closed-pipe", 1, dies_of_a_closed_pipe, Saboteur(r#""$REAL" "$@" | cat; exit 0"#),
+        "A command that writes to a closed pipe dies of SIGPIPE: 141."),
+    Check::new("passes-signals-on", 1, passes_signals_on, Saboteur(r#""$REAL" "$@"; exit $?"#),
+        "TERM, HUP and the like, sent to the runner, reach the command."),
+    Check::new("kernel-signals-too", 1, kernel_signals_too, Saboteur(r#"exec env --ignore-signal=ALRM "$REAL" "$@""#),
+        "So does what the kernel sends: SIGALRM after `alarm(2)`."),
+    Check::new("loses-no-early-signal", 1, loses_no_early_signal, Saboteur(r#"trap '' TERM; sleep 1; trap - TERM; exec "$REAL" "$@""#),
+        "TERM, INT and the like end it whenever they come, at start-up too."),
+    Check::new("ends-while-it-starts", 1, ends_while_it_starts, Saboteur(r#"trap '' TERM INT; echo "$@" >&2; exec "$REAL" "$@""#),
+        "TERM and INT end it even if its start is stuck: nobody reads its standard error."),
 ];
 
 /// A signal mask out of `/proc/self/status`, as a command sees its own.

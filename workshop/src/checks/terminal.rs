@@ -11,111 +11,39 @@ use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{Check, Fails};
+use super::Check;
+use super::Fails::{Saboteur, Step};
 use crate::container::Runner;
 use crate::host::processes;
-use crate::patience::eventually;
+use crate::machine::eventually;
 use crate::terminal::Terminal;
 
+#[rustfmt::skip] // A check is two lines.
 pub(super) const CHECKS: &[Check] = &[
-    Check {
-        id: "ctrl-c-once",
-        proves: "^C at the terminal reaches the command, and reaches it once.",
-        from: 1,
-        free: &[],
-        fails: Fails::Saboteur(r#"trap 'kill -INT $!' INT; "$REAL" "$@" & wait; wait"#),
-        look: ctrl_c_once,
-    },
-    Check {
-        id: "ctrl-c-and-the-shell",
-        proves: "A shell at its prompt outlives ^C, and the runner waits for it.",
-        from: 1,
-        free: &[],
-        fails: Fails::Saboteur(r#""$REAL" "$@" <&0 & wait"#),
-        look: ctrl_c_and_the_shell,
-    },
-    Check {
-        id: "ctrl-z-and-fg",
-        proves: "^Z stops the command and gives the prompt back; fg goes on with it.",
-        from: 1,
-        free: &[],
-        fails: Fails::Saboteur(r#"trap '' TSTP; exec "$REAL" "$@""#),
-        look: ctrl_z_and_fg,
-    },
-    Check {
-        id: "ctrl-backslash",
-        proves: "^\\ at the terminal ends the command: 131.",
-        from: 1,
-        free: &[],
-        fails: Fails::Saboteur(r#"exec env --ignore-signal=QUIT "$REAL" "$@""#),
-        look: ctrl_backslash,
-    },
-    Check {
-        id: "loses-no-early-key",
-        proves: "^C and ^\\ at the terminal end it whenever they are pressed, at start-up too.",
-        from: 1,
-        free: &[],
-        fails: Fails::Saboteur(r#"trap '' INT QUIT; sleep 1; trap - INT QUIT; exec "$REAL" "$@""#),
-        look: loses_no_early_key,
-    },
-    Check {
-        id: "window-size",
-        proves: "When the window changes its size, the command is told, and sees the new one.",
-        from: 1,
-        free: &[],
-        fails: Fails::Saboteur(r#"exec setsid --wait "$REAL" "$@""#),
-        look: window_size,
-    },
-    Check {
-        id: "full-screen",
-        proves: "Full-screen programs work, and after them and after ^C the terminal is as before.",
-        from: 1,
-        free: &[],
-        fails: Fails::Saboteur(r#""$REAL" "$@"; code=$?; stty -echo; exit $code"#),
-        look: full_screen,
-    },
-    Check {
-        id: "killed-in-full-screen",
-        proves: "`kill -9` of the runner leaves the terminal as `kill -9` of the program alone does.",
-        from: 1,
-        free: &[],
-        fails: Fails::Saboteur(r#""$REAL" "$@"; exit $?"#),
-        look: killed_in_full_screen,
-    },
-    Check {
-        id: "gives-the-terminal-back",
-        proves: "After a shell inside, whoever called has the terminal again, a script, too.",
-        from: 1,
-        free: &[],
-        fails: Fails::Saboteur(r#"shift; exec unshare --pid --fork --kill-child "$@""#),
-        look: gives_the_terminal_back,
-    },
-    Check {
-        id: "killed-shell-gives-it-back",
-        proves: "So it is when the shell inside is killed.",
-        from: 3,
-        free: &[],
-        fails: Fails::Step(2),
-        look: killed_shell_gives_it_back,
-    },
-    Check {
-        id: "takes-no-terminal-from-a-shell",
-        proves: "What ends in the background (^Z, bg) takes the terminal from nobody.",
-        from: 1,
-        free: &[],
-        fails: Fails::Saboteur(
-            r#""$REAL" "$@"; code=$?; unshare --pid --fork sh -i -c exit; exit $code"#,
-        ),
-        look: takes_no_terminal_from_a_shell,
-    },
-    Check {
-        id: "hangup",
-        proves: "When its terminal is closed, it ends, though the kernel tells only the session's leader.",
-        from: 1,
-        free: &[],
-        fails: Fails::Saboteur(r#"exec env --ignore-signal=HUP "$REAL" "$@""#),
-        look: hangup,
-    },
+    Check::new("ctrl-c-once", 1, ctrl_c_once, Saboteur(r#"trap 'kill -INT $!' INT; "$REAL" "$@" & wait; wait"#),
+        "^C at the terminal reaches the command, and reaches it once."),
+    Check::new("ctrl-c-and-the-shell", 1, ctrl_c_and_the_shell, Saboteur(r#""$REAL" "$@" <&0 & wait"#),
+        "A shell at its prompt outlives ^C, and the runner waits for it."),
+    Check::new("ctrl-z-and-fg", 1, ctrl_z_and_fg, Saboteur(r#"trap '' TSTP; exec "$REAL" "$@""#),
+        "^Z stops the command and gives the prompt back; fg goes on with it."),
+    Check::new("ctrl-backslash", 1, ctrl_backslash, Saboteur(r#"exec env --ignore-signal=QUIT "$REAL" "$@""#),
+        "^\\ at the terminal ends the command: 131."),
+    Check::new("loses-no-early-key", 1, loses_no_early_key, Saboteur(r#"trap '' INT QUIT; sleep 1; trap - INT QUIT; exec "$REAL" "$@""#),
+        "^C and ^\\ at the terminal end it whenever they are pressed, at start-up too."),
+    Check::new("window-size", 1, window_size, Saboteur(r#"exec setsid --wait "$REAL" "$@""#),
+        "When the window changes its size, the command is told, and sees the new one."),
+    Check::new("full-screen", 1, full_screen, Saboteur(r#""$REAL" "$@"; code=$?; stty -echo; exit $code"#),
+        "Full-screen programs work, and after them and after ^C the terminal is as before."),
+    Check::new("killed-in-full-screen", 1, killed_in_full_screen, Saboteur(r#""$REAL" "$@"; exit $?"#),
+        "`kill -9` of the runner leaves the terminal as `kill -9` of the program alone does."),
+    Check::new("gives-the-terminal-back", 1, gives_the_terminal_back, Saboteur(r#"shift; exec unshare --pid --fork --kill-child "$@""#),
+        "After a shell inside, whoever called has the terminal again, a script, too."),
+    Check::new("killed-shell-gives-it-back", 3, killed_shell_gives_it_back, Step(2),
+        "So it is when the shell inside is killed."),
+    Check::new("takes-no-terminal-from-a-shell", 1, takes_no_terminal_from_a_shell, Saboteur(r#""$REAL" "$@"; code=$?; unshare --pid --fork sh -i -c exit; exit $code"#,),
+        "What ends in the background (^Z, bg) takes the terminal from nobody."),
+    Check::new("hangup", 1, hangup, Saboteur(r#"exec env --ignore-signal=HUP "$REAL" "$@""#),
+        "When its terminal is closed, it ends, though the kernel tells only the session's leader."),
 ];
 
 fn ctrl_c_once(runner: &Runner) -> Result<()> {

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::{CGROUPS, Held, is_gone, make, sweep};
-use crate::patience::eventually;
-use crate::privilege::Privilege;
+use super::{CGROUPS, Held, make, sweep};
+use crate::machine::Privilege;
+use crate::machine::eventually;
 
 /// The cgroups of a host, as long as it is needed.
 pub(super) struct Sandbox {
@@ -35,7 +35,7 @@ impl Sandbox {
             let own = tree.join(path.trim_start_matches('/'));
             let parent = if controllers.is_empty() { unified_parent(&own) } else { Some(own) };
             let Some(parent) = parent else { continue };
-            sweep(&parent, is_gone, |dir| {
+            sweep(&parent, |dir| {
                 remove(dir);
             });
             let dir = parent.join(name);

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::cgroups::cgroups;
 use super::processes::processes;
-use crate::patience::eventually;
+use crate::machine::eventually;
 
 /// What a container must leave as it was.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,32 @@
+//! `cargo proof`: the tools of a maintainer.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use proof::{book, vm};
+
+/// The tools of those who work on the steps and the book
+#[derive(Parser)]
+#[command(name = "cargo proof", bin_name = "cargo proof")]
+struct Cli {
+    #[command(subcommand)]
+    tool: Tool,
+}
+
+#[derive(Subcommand)]
+enum Tool {
+    Book(book::render::Args),
+    Vm(vm::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().tool {
+        Tool::Book(args) => book::render::run(&args),
+        Tool::Vm(args) => vm::run(&args),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("proof: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,46 @@
+//! What the tests run: the workspace's programs as cargo builds them, and a root filesystem.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use workshop::machine;
+use workshop::rootfs;
+use workshop::workspace::cargo;
+
+/// Set on a throw-away host: where the programs are.
+pub const PROGRAMS: &str = "WORKSHOP_PROGRAMS";
+
+/// The directory of the workspace's programs. The first to ask has them built; in the VM, and on a
+/// throw-away host, they are there.
+pub fn programs() -> &'static Path {
+    static DIR: LazyLock<PathBuf> = LazyLock::new(|| {
+        if let Some(dir) = env::var_os(PROGRAMS) {
+            return dir.into();
+        }
+        if !machine::is_vm() {
+            let build =
+                cargo("build").args(["--workspace", "--bins", "--exclude", "proof"]).status();
+            assert!(build.is_ok_and(|status| status.success()), "cargo build failed");
+        }
+        // Programs are in target/PROFILE, tests in target/PROFILE/deps.
+        let us = env::current_exe().expect("we have a path");
+        let dir = us.ancestors().skip(1).find(|dir| !dir.ends_with("deps"));
+        dir.expect("we are in a directory").to_owned()
+    });
+    &DIR
+}
+
+/// The program of that name, as cargo built it.
+pub fn program(name: &str) -> PathBuf {
+    programs().join(name)
+}
+
+/// The tests' root filesystem, of a busybox.
+pub fn rootfs() -> &'static Path {
+    static ROOTFS: LazyLock<PathBuf> = LazyLock::new(|| match env::var_os("ROOTFS") {
+        Some(rootfs) if env::var_os(PROGRAMS).is_some() => rootfs.into(),
+        _ => rootfs::for_checks(&programs().join("../test-rootfs")).expect("a root filesystem"),
+    });
+    &ROOTFS
+}

@@ -1,0 +1,74 @@
+//! Transcripts: what is typed, and what is then to be seen, for the book.
+
+use std::env;
+use std::io::Write;
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result};
+use workshop::steps::STEPS;
+
+use crate::case::{self, Case, Needs, case, recorded};
+use crate::programs::programs;
+
+/// A session, line by line: `$ ` stands before what is typed on the host, `# ` before what is typed
+/// into the shell that the line before has started.
+pub struct Transcript {
+    /// Its name, and its snapshot's.
+    pub name: &'static str,
+    /// What is typed.
+    pub typed: &'static [&'static str],
+}
+
+/// Makes the `main` of a test program that plays the transcripts of a step.
+#[macro_export]
+macro_rules! transcripts {
+    ($step:literal, $($name:literal: [$($typed:literal),* $(,)?]),* $(,)?) => {
+        fn main() -> std::process::ExitCode {
+            let all = &[$($crate::transcripts::Transcript { name: $name, typed: &[$($typed),*] }),*];
+            $crate::transcripts::run($step, all)
+        }
+    };
+}
+
+/// What `transcripts!` calls.
+pub fn run(step: &'static str, all: &'static [Transcript]) -> ExitCode {
+    let case_of = |transcript: &'static Transcript| -> Case {
+        // A user namespace has to show more mounts, and has but one user.
+        let root = STEPS.iter().any(|row| row.name == step && row.root)
+            || ["mounts", "without-privilege"].contains(&transcript.name);
+        let name = format!("{step}/{}", transcript.name);
+        case(transcript.name, Needs::root_if(root), || play(transcript.typed)).then(move |seen| {
+            // Debian's busybox runs `ps` inside its shell, and says so.
+            insta::with_settings!({ filters => vec![(r"\{(\w+)\} /bin/sh", "$1")] }, {
+                recorded(&name, seen);
+            });
+            Ok(())
+        })
+    };
+    case::run(2, all.iter().map(case_of).collect())
+}
+
+/// Types the lines, and shows them with what they say.
+fn play(typed: &[&str]) -> Result<String> {
+    nix::unistd::sethostname("host").context("sethostname")?;
+    let mut path = programs().as_os_str().to_owned();
+    path.push(":");
+    path.push(env::var_os("PATH").unwrap_or_default());
+    let mut seen = String::new();
+    let mut lines = typed.iter().peekable();
+    while let Some(line) = lines.next() {
+        let command = line.strip_prefix("$ ").with_context(|| format!("{line:?} is for nobody"))?;
+        let mut inside = String::new();
+        while let Some(line) = lines.next_if(|line| line.starts_with("# ")) {
+            inside += &format!("echo '{}'\n{}\n", line.replace('\'', r"'\''"), &line[2..]);
+        }
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("exec 2>&1; {command}")]).env_remove("TMPDIR");
+        shell.env("PATH", &path).env("TERM", "xterm");
+        let mut shell = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        shell.stdin.take().context("no stdin")?.write_all(inside.as_bytes())?;
+        let said = shell.wait_with_output()?.stdout;
+        seen += &format!("{line}\n{}", String::from_utf8_lossy(&said));
+    }
+    Ok(seen)
+}

@@ -1,0 +1,165 @@
+//! `cargo proof vm`: boots Linux in QEMU and runs the checks there, on a machine as users have
+//! it: systemd's layout of cgroups, in version 2 or 1, a shared `/`, root and a user who is not.
+//!
+//! The kernel is Debian's, the disk a RAM disk made on the spot (`image.rs`), and what happens in it
+//! is `guest.sh`. The guest says how it ended in its last line.
+
+mod image;
+mod kernel;
+
+use std::fs;
+use std::io::{BufRead, BufReader, IsTerminal, Write};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use workshop::workspace::target;
+
+/// What `guest.sh` says last, before its exit code.
+const ENDED: &str = "vm: exit ";
+
+/// Boot Linux in QEMU and run the checks there, as root and as a user
+#[derive(clap::Args)]
+pub struct Args {
+    /// The version of its cgroups
+    #[arg(long, value_name = "VERSION", value_enum, default_value = "v2")]
+    cgroups: Cgroups,
+    /// The kernel, such as /boot/vmlinuz [default: the distribution's for clouds, downloaded]
+    #[arg(long, value_name = "FILE")]
+    kernel: Option<PathBuf>,
+    /// Open a shell in it instead
+    #[arg(long, conflicts_with = "filter")]
+    shell: bool,
+    /// Only run the tests that have this in their names
+    filter: Option<String>,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Cgroups {
+    V1,
+    V2,
+}
+
+/// What QEMU and the package archives call a machine like this one.
+struct Machine {
+    qemu: &'static str,
+    /// Where QEMU is in.
+    package: &'static str,
+    options: &'static [&'static str],
+    console: &'static str,
+    /// Debian's name of the architecture.
+    debian: &'static str,
+}
+
+impl Machine {
+    fn ours() -> Result<Machine> {
+        Ok(match std::env::consts::ARCH {
+            "x86_64" => Machine {
+                qemu: "qemu-system-x86_64",
+                package: "qemu-system-x86",
+                options: &["-machine", "q35", "-cpu", "max"],
+                console: "ttyS0",
+                debian: "amd64",
+            },
+            "aarch64" => Machine {
+                qemu: "qemu-system-aarch64",
+                package: "qemu-system-arm",
+                options: &["-machine", "virt", "-cpu", "max,pauth-impdef=on"],
+                console: "ttyAMA0",
+                debian: "arm64",
+            },
+            other => bail!("no VM for {other}"),
+        })
+    }
+}
+
+/// Boots it, shows what it says, and returns its exit code.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    ensure!(!args.shell || std::io::stdin().is_terminal(), "--shell wants a terminal");
+    let machine = Machine::ours()?;
+    output(Command::new(machine.qemu).arg("--version"))
+        .with_context(|| format!("no QEMU (sudo apt-get install {} brings it)", machine.package))?;
+
+    let cache = target().join("vm");
+    fs::create_dir_all(&cache).with_context(|| format!("mkdir {}", cache.display()))?;
+    let kernel = match &args.kernel {
+        Some(kernel) => kernel.clone(),
+        None => kernel::fetched(&cache, machine.debian)?,
+    };
+    let settings = Settings {
+        cgroups: match args.cgroups {
+            Cgroups::V1 => "v1",
+            Cgroups::V2 => "v2",
+        },
+        shell: args.shell,
+        filter: args.filter.as_deref().unwrap_or(""),
+    };
+    let image = image::make(&cache, &settings)?; // open until QEMU ends
+
+    // It ends with us, whatever ends us.
+    let mut qemu = Command::new("setpriv");
+    qemu.args(["--pdeathsig", "KILL", machine.qemu]);
+    // No KVM: it is not everywhere, and a boot takes seconds without.
+    qemu.args(machine.options).args(["-accel", "tcg,thread=multi", "-smp", "2", "-m", "2048"]);
+    qemu.args(["-nographic", "-no-reboot", "-nic", "none", "-kernel"]).arg(kernel);
+    let append = format!("console={} quiet loglevel=0 panic=-1", machine.console);
+    let initrd = format!("/proc/{}/fd/{}", std::process::id(), image.as_raw_fd());
+    qemu.args(["-initrd", &initrd]).args(["-append", &append]);
+    if args.shell {
+        let ended = qemu.status().context("start QEMU")?;
+        ensure!(ended.success(), "QEMU failed: {ended}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    watch(qemu)
+}
+
+/// Runs QEMU without a keyboard and passes on what the guest prints.
+fn watch(mut qemu: Command) -> Result<ExitCode> {
+    let started = Instant::now();
+    let mut qemu =
+        qemu.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("start QEMU")?;
+    let said = BufReader::new(qemu.stdout.take().context("no stdout")?);
+    let (mut out, mut code) = (std::io::stdout(), None::<u8>);
+    // What the firmware says, to clear the screen for one, matters only if nothing comes of it.
+    let mut before_boot = Some(String::new());
+    for line in said.split(b'\n') {
+        let line = String::from_utf8_lossy(&line.context("read from QEMU")?).into_owned();
+        let line = line.trim_end_matches('\r');
+        if line.ends_with("vm: booted") {
+            before_boot = None;
+            writeln!(out, "vm: booted in {:.1} s", started.elapsed().as_secs_f32())?;
+        } else if let Some(number) = line.strip_prefix(ENDED) {
+            code = number.parse().ok();
+        } else if let Some(said) = &mut before_boot {
+            *said += &format!("{line}\n");
+        } else {
+            writeln!(out, "{line}")?;
+        }
+    }
+    let ended = qemu.wait().context("wait for QEMU")?;
+    write!(out, "{}", before_boot.unwrap_or_default())?;
+    ensure!(ended.success(), "QEMU failed: {ended}");
+    let code = code.context("the VM ended without a result")?;
+    writeln!(out, "vm: ended with {code} after {:.0} s", started.elapsed().as_secs_f32())?;
+    Ok(ExitCode::from(code))
+}
+
+/// What the guest is to do.
+struct Settings<'a> {
+    cgroups: &'static str,
+    shell: bool,
+    filter: &'a str,
+}
+
+/// Runs a command to its end, quietly. Its output, or an error with what it complained of.
+fn output(command: &mut Command) -> Result<Vec<u8>> {
+    let name = Path::new(command.get_program()).display().to_string();
+    let output = command.output().with_context(|| format!("start {name}"))?;
+    if !output.status.success() {
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        bail!("{name}: {}", complaint.trim().lines().last().unwrap_or("failed"));
+    }
+    Ok(output.stdout)
+}
