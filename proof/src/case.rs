@@ -3,7 +3,7 @@
 //! A `case` runs on a throw-away host. To run it, the test program starts itself anew there, with
 //! the case's name, and only then is its closure called; what that returns is what the case `said`.
 //! `here` is for what needs no host, such as a table of what others said. A case whose needs are not
-//! met is *ignored*, with the reason in front of its name, unless `NO_TEST_IGNORED` is set: then it
+//! met is *ignored*, with the reason, unless `NO_TEST_IGNORED` is set: then it
 //! fails.
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest2_mimic::{Harness, RunError, Trial};
 use workshop::host;
 use workshop::machine::{PATIENCE, Privilege};
 use workshop::workspace::workspace;
@@ -181,28 +181,28 @@ pub fn run(at_once: usize, cases: Vec<Case>) -> ExitCode {
     }
     let how = cases.iter().map(|case| (case.name.clone(), case.needs)).collect();
     HOW.get_or_init(|| how);
-    let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(at_once);
-    libtest_mimic::run(&arguments, cases.into_iter().map(trial).collect()).exit_code()
+    let mut args: Vec<_> = env::args_os().collect();
+    if !args.iter().any(|arg| arg.to_string_lossy().starts_with("--test-threads")) {
+        args.push(format!("--test-threads={at_once}").into());
+    }
+    Harness::with_args(args).discover(cases.into_iter().map(trial)).main()
 }
 
 fn trial(case: Case) -> Trial {
     let Case { name, needs, look, then } = case;
-    let test = {
-        let name = name.clone();
-        move || match then {
+    Trial::test(name.clone(), move |context| {
+        if let Some(why) = needs.missing() {
+            if env::var_os("NO_TEST_IGNORED").is_none() {
+                return context.ignore_for(why);
+            }
+            return Err(RunError::fail(format!("{why}, and NO_TEST_IGNORED is set")));
+        }
+        let tried = match &then {
             Some(then) => said(&name).and_then(|said| then(&said)),
             None => look().map(drop),
-        }
-    };
-    let test = || test().map_err(|error| Failed::from(format!("{error:#}")));
-    match needs.missing() {
-        None => Trial::test(name, test),
-        Some(why) if env::var_os("NO_TEST_IGNORED").is_some() => {
-            Trial::test(name, move || Err(format!("{why}, and NO_TEST_IGNORED is set").into()))
-        }
-        Some(why) => Trial::test(name, test).with_ignored_flag(true).with_kind(why),
-    }
+        };
+        tried.map_err(|error| RunError::fail(format!("{error:#}")))
+    })
 }
 
 /// Holds a text against the snapshot of that name in `book/recorded`: the book shows it.
