@@ -283,9 +283,19 @@ fn in_a_loop(runner: &Runner, _: &str) -> Result<String> {
 /// What becomes of bash when a shell inside is started in the background.
 fn shell_in_the_background(runner: &Runner, _: &str) -> Result<String> {
     let mut terminal = runner.terminal()?;
-    terminal.keys("exec bash --norc --noprofile -i\n")?;
-    terminal.keys(&format!("{} sh &\n", terminal.run))?;
-    terminal.wait_for("Running [sh]")?;
+    terminal.keys("PS1='\\s,' exec bash --norc --noprofile -i\n")?;
+    terminal.wait_for("bash,")?;
+    let (bash, file) = (terminal.foreground()?, runner.put("go", b"", 0o644)?);
+    let shell = format!("sh -c 'until [ -s {file} ]; do sleep 0.05; done; exec sh'");
+    terminal.keys(&format!("{} {shell} &\n", terminal.run))?;
+    // Bash takes the terminal before each prompt, and is not to do so once the shell inside has it.
+    terminal.wait_for("bash,")?;
+    runner.put("go", b"now", 0o644)?;
+    eventually(|| {
+        let stops = host::processes().iter().any(|it| it.command == "sh" && it.state == 'T');
+        ensure!(stops || terminal.foreground()? != bash, "the shell inside does not start");
+        Ok(())
+    })?;
     eventually(|| {
         // Bash says nothing of its jobs before.
         let _ = terminal.keys("\n");
