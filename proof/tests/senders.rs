@@ -45,18 +45,18 @@ const ROWS: &[(&str, &str, Measure)] = &[
     ("a process", "TSTP", stopped),
     ("a process", "RTMIN+3", real_time),
     ("a process", "TERM, to the group", to_the_group),
-    ("the terminal", "^C", |runner, _| key(runner, "\x03", "INT")),
-    ("the terminal", "^\\", |runner, _| key(runner, "\x1c", "QUIT")),
+    ("the terminal", "^C", |it, _| at_a_terminal(it, "INT", |terminal| terminal.keys("\x03"))),
+    ("the terminal", "^\\", |it, _| at_a_terminal(it, "QUIT", |terminal| terminal.keys("\x1c"))),
     ("the terminal", "^Z, and fg", stopped_by_key),
-    ("the terminal", "a new size", resized),
-    ("the terminal", "closed", hung_up),
+    ("the terminal", "a new size", |it, _| {
+        caught_at_a_terminal(it, "WINCH", |terminal| terminal.resize(9, 9))
+    }),
+    ("the terminal", "closed", |it, _| at_a_terminal(it, "HUP", Terminal::hang_up)),
     ("the terminal", "^C, in a loop of bash", in_a_loop),
     ("the terminal", "`run sh &` in bash", shell_in_the_background),
     ("the kernel", "ALRM, of alarm(2)", alarm),
-    ("the kernel", "XCPU, of ulimit -t", |runner, _| {
-        limited(runner, "-t 1", "while :; do :; done")
-    }),
-    ("the kernel", "XFSZ, of ulimit -f", |runner, _| limited(runner, "-f 0", "echo >/tmp/file")),
+    ("the kernel", "XCPU, of ulimit -t", |it, _| limited(it, "-t 1", "while :; do :; done")),
+    ("the kernel", "XFSZ, of ulimit -f", |it, _| limited(it, "-f 0", "echo >/tmp/file")),
     ("the kernel", "PIPE", closed_pipe),
 ];
 
@@ -64,8 +64,8 @@ fn main() -> ExitCode {
     let mut cases = Vec::new();
     for step in &STEPS {
         for sender in ["a process", "the terminal", "the kernel"] {
-            let needs = Needs::root_if(step.root).within(300);
-            cases.push(case(name(step, sender), needs, move || cells(step, sender)));
+            let (name, needs) = (format!("{}::{sender}", step.name), Needs::root_if(step.root));
+            cases.push(case(name, needs.within(300), move || cells(step, sender)));
         }
     }
     cases.push(here("table", Needs::root_if(LAST.root), table));
@@ -73,34 +73,27 @@ fn main() -> ExitCode {
     case::run(8, cases)
 }
 
-/// The name of a case.
-fn name(step: &Step, sender: &str) -> String {
-    format!("{}::{sender}", step.name)
-}
-
-/// What becomes of a sender's signals, a line for each.
+/// What becomes of the signals, a line for each; for those of another sender it is empty.
 fn cells(step: &Step, sender: &str) -> Result<String> {
     let runner = runner(step)?;
     let mut cells = String::new();
-    for (_, what, measure) in ROWS.iter().filter(|row| row.0 == sender) {
-        cells += &measure(&runner, what).context(*what)?;
+    for (from, what, measure) in ROWS {
+        if *from == sender {
+            cells += &measure(&runner, what).context(*what)?;
+        }
         cells += "\n";
     }
     Ok(cells)
 }
 
 fn table() -> Result<()> {
-    let mut table = format!("{LEGEND}\n| from | signal |");
-    for number in 1..=STEPS.len() {
-        table += &format!(" {number} |");
-    }
-    table += &format!("\n| --- | --- |{}\n", " --- |".repeat(STEPS.len()));
-    for (sender, what, _) in ROWS {
+    let numbers: String = (1..=STEPS.len()).map(|number| format!(" {number} |")).collect();
+    let mut table = format!("{LEGEND}\n| from | signal |{numbers}\n");
+    table += &format!("| --- | --- |{}\n", " --- |".repeat(STEPS.len()));
+    for (at, (sender, what, _)) in ROWS.iter().enumerate() {
         table += &format!("| {sender} | {what} |");
-        let mut of_sender = ROWS.iter().filter(|row| row.0 == *sender);
-        let at = of_sender.position(|row| row.1 == *what).context("no row")?;
         for step in &STEPS {
-            let cells = said(&name(step, sender))?;
+            let cells = said(&format!("{}::{sender}", step.name))?;
             table += &format!(" {} |", cells.lines().nth(at).context("no cell")?);
         }
         table += "\n";
@@ -131,11 +124,7 @@ fn sleeping(runner: &Runner) -> Result<Child> {
 
 /// Waits for the end of it: its exit code.
 fn ended(child: &mut Child) -> Result<i32> {
-    let ended = eventually(|| child.try_wait()?.context("it does not end"));
-    if ended.is_err() {
-        child.kill()?;
-    }
-    ended.map(code)
+    eventually(|| child.try_wait()?.context("it does not end")).map(code)
 }
 
 fn pid(child: &Child) -> Pid {
@@ -166,13 +155,13 @@ fn sent_and_caught(runner: &Runner, name: &str) -> Result<String> {
 fn stopped(runner: &Runner, _: &str) -> Result<String> {
     let mut child = sleeping(runner)?;
     kill(pid(&child), SIGTSTP)?;
-    let stopped = eventually(|| {
+    let command = eventually(|| {
         let mut stopped = host::processes();
         stopped.retain(|process| process.state == 'T');
-        let ours = stopped.iter().any(|process| process.pid == child.id() as i32);
-        ours.then_some(stopped).context("it does not stop")
+        let run = stopped.iter().any(|process| process.pid == child.id() as i32);
+        ensure!(run, "it does not stop");
+        Ok(stopped.iter().any(|process| process.command == "sleep 777"))
     })?;
-    let command = stopped.iter().any(|process| process.command == "sleep 777");
     kill(pid(&child), SIGCONT)?;
     kill(pid(&child), SIGTERM)?;
     ensure!(ended(&mut child)? == 143, "it does not end as it should");
@@ -210,41 +199,28 @@ fn to_the_group(runner: &Runner, _: &str) -> Result<String> {
     Ok(format!("–, {}", ended(&mut child)?))
 }
 
-/// The exit codes after a key at the terminal.
-fn key(runner: &Runner, key: &str, name: &str) -> Result<String> {
-    both_at_a_terminal(runner, name, |terminal| terminal.keys(key))
-}
-
-fn hung_up(runner: &Runner, _: &str) -> Result<String> {
-    both_at_a_terminal(runner, "HUP", Terminal::hang_up)
-}
+/// Something done to a terminal.
+type DoIt = fn(&mut Terminal) -> Result<()>;
 
 /// The exit codes after something done to the terminal: of a command that does nothing about it, and
 /// of one that catches it.
-fn both_at_a_terminal(
-    runner: &Runner,
-    name: &str,
-    do_it: impl Fn(&mut Terminal) -> Result<()>,
-) -> Result<String> {
+fn at_a_terminal(runner: &Runner, name: &str, do_it: DoIt) -> Result<String> {
     let mut alone = Terminal::before(&runner.command(["sleep", "777"]))?;
     alone.keys("\n")?;
     alone.wait_for_state("sleep 777", 'S')?;
     do_it(&mut alone)?;
-    Ok(format!("{}, {}", alone.end()?, caught_at_a_terminal(runner, name, do_it)?))
+    let alone = alone.end()?;
+    Ok(caught_at_a_terminal(runner, name, do_it)?.replace('–', &alone.to_string()))
 }
 
-fn caught_at_a_terminal(
-    runner: &Runner,
-    name: &str,
-    do_it: impl Fn(&mut Terminal) -> Result<()>,
-) -> Result<i32> {
+fn caught_at_a_terminal(runner: &Runner, name: &str, do_it: DoIt) -> Result<String> {
     let mut terminal = Terminal::before(&runner.command(["sh", "-c", &catching(name)]))?;
     terminal.keys("\n")?;
     // First it stands in what we say that we run.
     terminal.wait_for("Running")?;
     terminal.wait_for("\nready")?;
     do_it(&mut terminal)?;
-    terminal.end()
+    Ok(format!("–, {}", terminal.end()?))
 }
 
 fn stopped_by_key(runner: &Runner, _: &str) -> Result<String> {
@@ -260,23 +236,17 @@ fn stopped_by_key(runner: &Runner, _: &str) -> Result<String> {
     Ok("stops, goes on".into())
 }
 
-fn resized(runner: &Runner, _: &str) -> Result<String> {
-    let code = caught_at_a_terminal(runner, "WINCH", |terminal| terminal.resize(30, 100))?;
-    Ok(format!("–, {code}"))
-}
-
 /// Whether ^C ends a loop of bash, too.
 fn in_a_loop(runner: &Runner, _: &str) -> Result<String> {
     let command = runner.command(["sleep", "777"]);
-    let script = r#"for i in 1 2; do "$@"; echo round $i.; done"#;
+    let script = r#"for i in 1 2; do [ $i = 1 ] || exit 99; "$@"; done"#;
     let mut terminal = Terminal::before(&behind(&["bash", "-c", script, "bash"], &command))?;
     terminal.keys("\n")?;
     terminal.wait_for_state("sleep 777", 'S')?;
     terminal.keys("\x03")?;
-    eventually(|| match (terminal.shows("round 1.")?, terminal.ended()?) {
-        (true, _) => Ok("the loop goes on".to_owned()),
-        (false, Some(code)) => Ok(code.to_string()),
-        _ => bail!("neither does the loop end, nor does it go on"),
+    Ok(match terminal.end()? {
+        99 => "the loop goes on".into(),
+        code => code.to_string(),
     })
 }
 
