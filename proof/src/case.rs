@@ -218,6 +218,11 @@ fn trial(case: Case) -> Trial {
     })
 }
 
+/// A number that may be set in the environment, for a test that can do more or less.
+pub fn number(variable: &str, default: u64) -> u64 {
+    env::var(variable).ok().and_then(|number| number.parse().ok()).unwrap_or(default)
+}
+
 /// Holds a text against the snapshot of that name in `book/recorded`: the book shows it.
 pub fn recorded(name: &str, text: &str) {
     held_against(&workspace().join("book/recorded"), name, text);

@@ -4,7 +4,6 @@
 //! `STORM_RUNS=1000 cargo test -p proof --test storm` takes some minutes, and `STORM_SEED=7` brings
 //! the same moments again: a failure tells its seed.
 
-use std::env;
 use std::ffi::OsString;
 use std::process::{ExitCode, Stdio};
 use std::thread;
@@ -15,7 +14,7 @@ use fastrand::Rng;
 use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGKILL, SIGTERM};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
-use proof::case::{self, Needs, case};
+use proof::case::{self, Needs, case, number};
 use proof::programs::{program, runner};
 use workshop::container::Runner;
 use workshop::host::{State, open_files};
@@ -34,10 +33,6 @@ fn main() -> ExitCode {
     cases.push(case("saboteur::storm", Needs::USER.in_vain(), is_found_out));
     // Each would make the starts of the others longer.
     case::run(1, cases)
-}
-
-fn number(name: &str, default: u64) -> u64 {
-    env::var(name).ok().and_then(|number| number.parse().ok()).unwrap_or(default)
 }
 
 fn storm(runner: &Runner, options: &[&str]) -> Result<String> {
