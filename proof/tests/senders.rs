@@ -199,27 +199,27 @@ fn to_the_group(runner: &Runner, _: &str) -> Result<String> {
     Ok(format!("–, {}", ended(&mut child)?))
 }
 
-/// Something done to a terminal.
-type DoIt = fn(&mut Terminal) -> Result<()>;
+/// Something that is done to a terminal.
+type Event = fn(&mut Terminal) -> Result<()>;
 
 /// The exit codes after something done to the terminal: of a command that does nothing about it, and
 /// of one that catches it.
-fn at_a_terminal(runner: &Runner, name: &str, do_it: DoIt) -> Result<String> {
+fn at_a_terminal(runner: &Runner, name: &str, event: Event) -> Result<String> {
     let mut alone = Terminal::before(&runner.command(["sleep", "777"]))?;
     alone.keys("\n")?;
     alone.wait_for_state("sleep 777", 'S')?;
-    do_it(&mut alone)?;
+    event(&mut alone)?;
     let alone = alone.end()?;
-    Ok(caught_at_a_terminal(runner, name, do_it)?.replace('–', &alone.to_string()))
+    Ok(caught_at_a_terminal(runner, name, event)?.replace('–', &alone.to_string()))
 }
 
-fn caught_at_a_terminal(runner: &Runner, name: &str, do_it: DoIt) -> Result<String> {
+fn caught_at_a_terminal(runner: &Runner, name: &str, event: Event) -> Result<String> {
     let mut terminal = Terminal::before(&runner.command(["sh", "-c", &catching(name)]))?;
     terminal.keys("\n")?;
     // First it stands in what we say that we run.
     terminal.wait_for("Running")?;
     terminal.wait_for("\nready")?;
-    do_it(&mut terminal)?;
+    event(&mut terminal)?;
     Ok(format!("–, {}", terminal.end()?))
 }
 

@@ -1,7 +1,7 @@
 //! A storm for every step: containers are killed, or sent a signal, at random moments of their start
 //! and of their life. Afterwards the host must be as it was.
 //!
-//! `STORM_RUNS=1000 cargo test -p proof --test storm` takes some minutes, and `STORM_SEED=7` brings
+//! `STORM_RUNS=1000 cargo test -p proof --test storm` takes a few minutes, and `STORM_SEED=7` brings
 //! the same moments again: a failure tells its seed.
 
 use std::ffi::OsString;
@@ -44,6 +44,7 @@ fn storm(runner: &Runner, options: &[&str]) -> Result<String> {
     for run in 0..number("STORM_RUNS", 30) {
         // Anew from time to time: the machine may have got other work.
         if run % 50 == 0 {
+            before.processes_restored()?;
             moments = runner.moments(1000)?.collect();
         }
         let signal = [SIGKILL, SIGKILL, SIGTERM, SIGINT, SIGHUP][random.usize(0..5)];
