@@ -103,8 +103,9 @@ fn in_cgroup(step: &str, cgroup: &str, script: &str) -> Result<Ended> {
 
 /// All cgroups, and the controllers that those below them get.
 fn cgroups() -> Result<BTreeSet<String>> {
-    let control = "-name cgroup.subtree_control -exec grep -H . {} +";
-    let script = format!("find {CGROUPS} -type d; find {CGROUPS} {control}");
+    let script = format!(
+        "find {CGROUPS} -type d -print -o -name cgroup.subtree_control -exec grep -H . {{}} +"
+    );
     let found = end(Command::new("sh").args(["-c", &script]))?.text();
     Ok(found.lines().map(str::to_owned).collect())
 }
