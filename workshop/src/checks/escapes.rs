@@ -170,7 +170,7 @@ fn stays_in(runner: &Runner, commands: &str) -> Result<()> {
 
 /// The same, with something in front of the runner that starts it.
 fn stays_in_behind(front: &[&str], runner: &Runner, commands: &str) -> Result<()> {
-    let script = format!("if {{ {commands}\n}} > /dev/null; then echo out; else echo in; fi");
+    let script = format!("if {{ {commands}\n}} >&2; then echo out; else echo in; fi");
     let ended = end(&mut behind(front, &runner.command(["sh", "-c", &script])))?;
     match ended.text().as_str() {
         "in\n" => Ok(()),
