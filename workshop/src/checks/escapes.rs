@@ -174,7 +174,7 @@ fn stays_in_behind(front: &[&str], runner: &Runner, commands: &str) -> Result<()
     let ended = end(&mut behind(front, &runner.command(["sh", "-c", &script])))?;
     match ended.text().as_str() {
         "in\n" => Ok(()),
-        "out\n" => bail!("{GETS_OUT}, by: {commands}"),
+        "out\n" => bail!(GETS_OUT),
         other => bail!("it says {other:?}, and {:?}", ended.stderr),
     }
 }
