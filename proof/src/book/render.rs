@@ -67,8 +67,7 @@ fn mdbook() -> Result<PathBuf> {
 /// Builds it. Where mdBook complains, it ends with 0 all the same.
 fn build(mdbook: &Path, root: &Path, out: &Path) -> Result<()> {
     let mut mdbook = Command::new(mdbook);
-    mdbook.args(["build", "--dest-dir"]).arg(out).arg(root.join("book"));
-    mdbook.env("MDBOOK_LOG", "warn").env("NO_COLOR", "1");
+    mdbook.args(["build", "--dest-dir"]).arg(out).arg(root.join("book")).env("MDBOOK_LOG", "warn");
     let output = mdbook.output().context("start mdbook")?;
     let said = [output.stderr, output.stdout].concat();
     let said = String::from_utf8_lossy(&said);
