@@ -210,11 +210,9 @@ impl Book<'_> {
     /// What is in `book` is shown. (Of what is recorded, some is shown elsewhere.)
     fn files(&mut self) {
         for file in files(self.root, "book") {
-            if let Some(name) = file.strip_prefix("book/src/").filter(|it| it.ends_with(".md")) {
-                let listed = self.pages.iter().any(|page| page.file == file);
-                if !listed && name != "SUMMARY.md" {
-                    self.wrong(&file, 1, "it is not in SUMMARY.md");
-                }
+            let is_listed = file == SUMMARY || self.pages.iter().any(|page| page.file == file);
+            if file.starts_with(PAGES) && file.ends_with(".md") && !is_listed {
+                self.wrong(&file, 1, "it is not in SUMMARY.md");
             }
             let is_shown = self.shown.iter().any(|(shown, _)| *shown == file);
             if [".svg", ".diff", ".txt"].iter().any(|end| file.ends_with(end)) && !is_shown {
