@@ -73,8 +73,12 @@ pub fn known_as(name: &str) -> &str {
 pub fn strace(options: &[impl AsRef<OsStr>], command: &Command) -> Result<(Ended, Vec<Process>)> {
     let logs = TempDir::new("strace-")?;
     let mut strace = Command::new("strace");
-    // With the paths of descriptors (-y).
-    strace.args(["-y", "--quiet=all", "-o"]).arg(logs.path().join("log")).args(options);
+    // With the paths of descriptors (-y). To look where an error comes from takes calls, too.
+    strace
+        .env_remove("RUST_BACKTRACE")
+        .args(["-y", "--quiet=all", "-o"])
+        .arg(logs.path().join("log"))
+        .args(options);
     strace.arg("--").arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
     for (name, value) in command.get_envs() {
         match value {
