@@ -1,19 +1,28 @@
 //! What programs call: a run under strace, process by process and line by line.
 
-use std::ffi::OsStr;
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result};
-use workshop::container::{Ended, end};
+use workshop::container::{Ended, behind, end};
 use workshop::temp::TempDir;
 
 /// A process of the run.
 pub struct Process {
     /// Who it is.
     pub who: Who,
-    /// Its calls, signals and end, a line each, as strace writes them.
-    pub lines: Vec<String>,
+    /// What it called.
+    pub calls: Vec<Call>,
+}
+
+/// A system call.
+pub struct Call {
+    /// Its name on this machine.
+    pub name: String,
+    /// The whole line, as strace writes it.
+    pub line: String,
+    /// Whether it comes from a Rust program's `main`, not from what is done before and after that.
+    pub in_main: bool,
 }
 
 /// Who a process is.
@@ -32,7 +41,6 @@ pub enum Who {
 const ALIASES: &[&[&str]] = &[
     &["clone", "clone3", "vfork", "fork"],
     &["getdents", "getdents64"],
-    &["kill", "tgkill", "rt_sigqueueinfo"],
     &["mkdir", "mkdirat"],
     &["open", "openat", "creat"],
     &["pipe", "pipe2"],
@@ -55,13 +63,6 @@ pub const INCIDENTAL: &[&str] = &[
     "mprotect", "mremap", "munmap", "rt_sigaction", "sigaltstack",
 ];
 
-/// The name of the call in a line, and the rest of the line. Nothing for a signal, or the end.
-pub fn call(line: &str) -> Option<(&str, &str)> {
-    let (name, rest) = line.split_once('(')?;
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-    name.chars().all(plain).then_some((name, rest))
-}
-
 /// The name that we use for a call, whatever name it has here.
 pub fn known_as(name: &str) -> &str {
     let same = ALIASES.iter().find(|names| names.contains(&name));
@@ -70,33 +71,44 @@ pub fn known_as(name: &str) -> &str {
 
 /// Runs a command under strace to its end, and returns what it called. With the option `-ff`, what
 /// all of its processes called.
-pub fn strace(options: &[impl AsRef<OsStr>], command: &Command) -> Result<(Ended, Vec<Process>)> {
+pub fn strace(options: &[&str], command: &Command) -> Result<(Ended, Vec<Process>)> {
     let logs = TempDir::new("strace-")?;
-    let mut strace = Command::new("strace");
-    // With the paths of descriptors (-y). To look where an error comes from takes calls, too.
-    strace
-        .env_remove("RUST_BACKTRACE")
-        .args(["-y", "--quiet=all", "-o"])
-        .arg(logs.path().join("log"))
-        .args(options);
-    strace.arg("--").arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
+    let log = logs.path().join("log").display().to_string();
+    // With the paths of descriptors (-y).
+    let front = [&["strace", "-y", "--quiet=all", "-o", &log], options, &["--"]].concat();
+    let mut strace = behind(&front, command);
     for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => strace.env(name, value),
-            None => strace.env_remove(name),
-        };
+        strace.env(name, value.unwrap_or_default());
     }
+    // To find out where an error comes from takes calls, too.
+    strace.env("RUST_BACKTRACE", "0");
     let ended = end(&mut strace)?;
     let mut processes = Vec::new();
     for log in fs::read_dir(logs.path()).context("read what strace wrote")? {
         let log = fs::read(log?.path()).context("read what strace wrote")?;
-        let lines: Vec<String> = String::from_utf8_lossy(&log).lines().map(str::to_owned).collect();
-        let who = match lines.iter().find(|line| line.starts_with("execve(")) {
-            Some(line) if line.contains("\"/proc/self/exe\"") => Who::Child,
-            Some(line) if line.contains("\"run\"") => Who::Run,
-            _ => Who::Command,
-        };
-        processes.push(Process { who, lines });
+        processes.push(process(&String::from_utf8_lossy(&log)));
     }
     Ok((ended, processes))
+}
+
+fn process(log: &str) -> Process {
+    let who = match log.lines().find(|line| line.starts_with("execve(")) {
+        Some(line) if line.contains("\"/proc/self/exe\"") => Who::Child,
+        Some(line) if line.contains("\"run\"") => Who::Run,
+        _ => Who::Command,
+    };
+    let mut calls = Vec::new();
+    let mut in_main = false;
+    // The others say that it was sent a signal, or how it ended.
+    for line in log.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase())) {
+        let Some((name, rest)) = line.split_once('(') else { continue };
+        match name {
+            // The last call that std makes before main, and its first one after that.
+            "sigaltstack" => in_main = rest.starts_with('{') && !rest.contains("SS_DISABLE"),
+            "execve" => in_main &= rest.contains(") = -1 "),
+            _ => {}
+        }
+        calls.push(Call { name: name.to_owned(), line: line.to_owned(), in_main });
+    }
+    Process { who, calls }
 }

@@ -2,14 +2,13 @@
 //! not go unnoticed. Time depends on the machine, this does not.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::unistd::close;
 use proof::case::{self, Needs, case, snapshot};
 use proof::programs::{program, rootfs};
-use proof::strace::{INCIDENTAL, call, known_as, strace};
+use proof::strace::{Call, INCIDENTAL, known_as, strace};
 use workshop::host;
 use workshop::steps::{STEPS, Step};
 
@@ -89,37 +88,30 @@ fn count(command: &Command, own: &[String]) -> Result<Counts> {
     for _ in 0..20 {
         let (ended, processes) = strace(&["-ff"], command)?;
         ended.expect(0)?;
+        let mut calls = processes.iter().flat_map(|process| &process.calls);
+        if calls.any(|call| call.line.contains(" EBUSY ")) {
+            continue;
+        }
         let mut counts = Counts::new();
         for process in &processes {
-            add(&process.lines, own, &mut counts);
+            add(&process.calls, own, &mut counts);
         }
-        let mut lines = processes.iter().flat_map(|process| &process.lines);
-        if !lines.any(|line| line.contains(" EBUSY ")) {
-            return Ok(counts);
-        }
+        return Ok(counts);
     }
     bail!("its cgroup was never free at once")
 }
 
 /// Counts what a process calls.
-fn add(lines: &[String], own: &[String], counts: &mut Counts) {
-    let mut in_main = false;
+fn add(calls: &[Call], own: &[String], counts: &mut Counts) {
     // What was called last and of which file.
     let mut last = ("", "");
-    for line in lines {
-        let Some((name, rest)) = call(line) else { continue };
-        // The last thing that std does before main, the first after it.
-        if name == "sigaltstack" {
-            in_main = rest.starts_with('{') && !rest.contains("SS_DISABLE");
-        }
-        let name = known_as(name);
-        let executed = name == "execve" && !line.contains(") = -1 ");
-        if executed {
-            in_main = false;
-        } else if !in_main || is_left_out(name, line, own) {
+    for call in calls {
+        let name = known_as(&call.name);
+        let executed = name == "execve" && !call.line.contains(") = -1 ");
+        if !executed && (!call.in_main || is_left_out(name, &call.line, own)) {
             continue;
         }
-        let this = (name, rest.split([',', ')']).next().unwrap_or_default());
+        let this = (name, call.line.split([',', ')']).next().unwrap_or_default());
         let goes_on = ["read", "getdents"].contains(&name) && this == last;
         last = this;
         if !goes_on {
@@ -144,16 +136,16 @@ fn is_left_out(name: &str, line: &str, own: &[String]) -> bool {
 
 /// For the snapshot.
 fn table(counts: &[Counts]) -> String {
-    let mut text = format!("{LEFT_OUT}\n");
-    let mut row = |name: &str, cells: &mut dyn Iterator<Item = usize>| {
-        let cells: String = cells.map(|count| format!("{count:>6}")).collect();
-        let _ = writeln!(text, "{name:12}{cells}");
-    };
-    row("step", &mut (1..=counts.len()));
     let names: BTreeSet<&String> = counts.iter().flat_map(|counts| counts.keys()).collect();
+    let mut text = format!("{LEFT_OUT}\n");
+    text += &row("step", 1..=counts.len());
     for name in names {
-        row(name, &mut counts.iter().map(|counts| counts.get(name).copied().unwrap_or(0)));
+        text += &row(name, counts.iter().map(|counts| counts.get(name).copied().unwrap_or(0)));
     }
-    row("all", &mut counts.iter().map(|counts| counts.values().sum()));
-    text
+    text + &row("all", counts.iter().map(|counts| counts.values().sum()))
+}
+
+fn row(name: &str, cells: impl Iterator<Item = usize>) -> String {
+    let cells: String = cells.map(|count| format!("{count:>6}")).collect();
+    format!("{name:12}{cells}\n")
 }
