@@ -21,7 +21,7 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
 use nix::unistd::{close, read, write};
 use proof::case::{self, Case, Needs, case, here, recorded, said};
 use proof::programs::{program, rootfs};
-use proof::strace::{INCIDENTAL, Process, Who, call, known_as, strace};
+use proof::strace::{Call, INCIDENTAL, Process, Who, known_as, strace};
 use workshop::container::Ended;
 use workshop::host::{self, State};
 use workshop::steps::{STEPS, step};
@@ -39,21 +39,17 @@ fn main() -> ExitCode {
 
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for fault in FAULTS {
-        for step in fault.steps.clone() {
-            cases.push(case(name(fault, step), needs(step), move || what_comes_of(fault, step)));
+    for (number, row) in (1..).zip(&STEPS) {
+        let needs = Needs::root_if(row.root).with(&["strace"]);
+        for fault in FAULTS.iter().filter(|fault| fault.steps.contains(&number)) {
+            let what_comes = move || what_comes_of(fault, number);
+            cases.push(case(name(fault, number), needs, what_comes));
         }
+        let name = format!("{}::every-call-is-tried", row.name);
+        cases.push(case(name, needs, move || every_call_is_tried(number)));
     }
-    for step in 1..=STEPS.len() {
-        let name = format!("{}::every-call-is-tried", STEPS[step - 1].name);
-        cases.push(case(name, needs(step), move || every_call_is_tried(step)));
-    }
-    cases.push(here("table", needs(STEPS.len()), table));
+    cases.push(here("table", Needs::ROOT.with(&["strace"]), table));
     cases
-}
-
-fn needs(number: usize) -> Needs {
-    Needs::root_if(step(number).root).with(&["strace"])
 }
 
 /// The name of the case in which a step meets a fault.
@@ -89,7 +85,11 @@ fn what_comes_of(fault: &Fault, number: usize) -> Result<String> {
     // another call that fails.
     for _ in 0..5 {
         let (ended, processes) = injected(fault, &step)?;
-        if !is_the_one(fault, &processes) {
+        let its = processes.iter().filter(|process| process.who == fault.who);
+        let calls = its.flat_map(|process| &process.calls);
+        let failed: Vec<&Call> = calls.filter(|call| call.line.ends_with("(INJECTED)")).collect();
+        let right = failed.first().is_some_and(|call| is(call, fault.last()));
+        if !right || failed.len() > 1 && fault.again.is_empty() {
             continue;
         }
         let line = judged(fault, number, &ended)?;
@@ -104,9 +104,8 @@ fn what_comes_of(fault: &Fault, number: usize) -> Result<String> {
 
 /// Runs the step with a fault.
 fn injected(fault: &Fault, step: &Command) -> Result<(Ended, Vec<Process>)> {
-    let errno = fault.errno;
     let inject = |name: &str, count: usize| {
-        format!("--inject={name}:error={errno:?}:when={count}{}", fault.again)
+        format!("--inject={name}:error={:?}:when={count}{}", fault.errno, fault.again)
     };
     if let Some(path) = fault.last().strip_prefix("execve ") {
         let path = format!("--trace-path={}", path.trim_matches('"'));
@@ -116,13 +115,13 @@ fn injected(fault: &Fault, step: &Command) -> Result<(Ended, Vec<Process>)> {
     let process = processes.iter().find(|process| process.who == fault.who);
     let found = find(process.context("no such process")?, fault.at);
     let (name, count) = found.context("it makes no such call")?;
-    let (trace, inject) = (format!("--trace={name},execve"), inject(&name, count));
+    let (trace, inject) = (format!("--trace={name},execve"), inject(name, count));
     if fault.who == Who::Run {
-        return strace(&[trace, inject], step);
+        return strace(&[&trace, &inject], step);
     }
     // Strace counts for each process by itself: `run` must have made as many calls before.
     let mut both = host::ourselves(BEFORE)?;
-    both.args([&name, &count.to_string()]).arg(step.get_program()).args(step.get_args());
+    both.args([name, &count.to_string()]).arg(step.get_program()).args(step.get_args());
     strace(&["-ff", &trace, &inject], &both)
 }
 
@@ -156,39 +155,29 @@ fn make_harmless(name: &str) {
     }
 }
 
-/// Whether a line is of a call, such as `mount "/proc"`: its name, and what is in its arguments.
-fn is(line: &str, wanted: &str) -> bool {
+/// Whether it is a call such as `mount "/proc"`: its name, and what is in its arguments.
+fn is(call: &Call, wanted: &str) -> bool {
     let (name, arguments) = wanted.split_once(' ').unwrap_or((wanted, ""));
-    let Some((its_name, rest)) = call(line) else { return false };
-    known_as(its_name) == known_as(name) && rest.contains(arguments) && !is_foreign(line)
+    known_as(&call.name) == known_as(name) && call.line.contains(arguments) && !is_foreign(call)
 }
 
 /// Whether it is about the cgroup of a container that runs elsewhere on this machine: step 5 looks
 /// at these, too.
-fn is_foreign(line: &str) -> bool {
-    line.contains("cgroup/") && line.contains("/step0") && !line.contains("/workshop-")
+fn is_foreign(call: &Call) -> bool {
+    let of = |part| call.line.contains(part);
+    of("cgroup/") && of("/step0") && !of("/workshop-")
 }
 
 /// The name of the last of these calls, one after the other, and how many of that name the process
 /// has made by then.
-fn find(process: &Process, calls: &[&str]) -> Option<(String, usize)> {
-    let mut at = 0;
-    for call in calls {
-        at += process.lines[at..].iter().position(|line| is(line, call))? + 1;
+fn find<'a>(process: &'a Process, wanted: &[&str]) -> Option<(&'a str, usize)> {
+    let mut calls: &[Call] = &process.calls;
+    for wanted in wanted {
+        calls = &calls[calls.iter().position(|call| is(call, wanted))? + 1..];
     }
-    let name = |line: &String| call(line).map(|(name, _)| name.to_owned());
-    let wanted = name(&process.lines[at - 1])?;
-    let same = process.lines[..at].iter().filter(|line| name(line).as_ref() == Some(&wanted));
-    Some((wanted.clone(), same.count()))
-}
-
-/// Was it the call that failed?
-fn is_the_one(fault: &Fault, processes: &[Process]) -> bool {
-    let its = processes.iter().filter(|process| process.who == fault.who);
-    let lines = its.flat_map(|process| &process.lines);
-    let failed: Vec<_> = lines.filter(|line| line.ends_with("(INJECTED)")).collect();
-    let right = failed.first().is_some_and(|line| is(line, fault.last()));
-    right && (failed.len() == 1 || !fault.again.is_empty())
+    let made = &process.calls[..process.calls.len() - calls.len()];
+    let name = &made.last()?.name;
+    Some((name, made.iter().filter(|call| call.name == *name).count()))
 }
 
 /// Fails if what came of a fault is not right. Returns the line.
@@ -214,44 +203,35 @@ fn judged(fault: &Fault, number: usize, ended: &Ended) -> Result<String> {
     Ok(everywhere(line))
 }
 
-/// A line as it is on every machine.
+/// A line as it is on every machine: without the path of the root filesystem, and of a cgroup.
 fn everywhere(line: &str) -> String {
-    let mut line = line.replace(&*rootfs().to_string_lossy(), "rootfs");
-    let Some(start) = line.find("/sys/fs/cgroup") else { return line };
-    let end = line[start..].find(['"', ':']).map_or(line.len(), |end| start + end);
-    let file = line[start..end].rsplit('/').next().filter(|name| name.contains('.'));
+    let line = line.replace(&*rootfs().to_string_lossy(), "rootfs");
+    let Some((before, path)) = line.split_once("/sys/fs/cgroup") else { return line };
+    let (path, after) = path.split_at(path.find(['"', ':']).unwrap_or(path.len()));
+    let file = path.rsplit('/').next().filter(|file| file.contains('.'));
     let file = file.map(|file| format!("/{file}")).unwrap_or_default();
-    line.replace_range(start..end, &format!("…{file}"));
-    line
+    format!("{before}…{file}{after}")
 }
 
 /// Fails if the step makes a call that no fault is for.
 fn every_call_is_tried(number: usize) -> Result<String> {
-    for words in [&["/bin/echo", "started"][..], &["/bin/sleep", "0.1"]] {
-        for process in undisturbed(&command(number, words))? {
-            let first = match (process.who, number) {
-                (Who::Run, 1) => "write \"Running",
-                (Who::Run, _) => "unshare",
-                (Who::Child, _) => "prctl PR_SET_PDEATHSIG",
-                (Who::Command, _) => continue,
-            };
-            let ours = process.lines.iter().skip_while(|line| !is(line, first));
-            // What comes after is the command's.
-            for line in ours.take_while(|line| !is(line, "execve")) {
-                let tried = is_tried(line, process.who, number);
-                ensure!(tried, "{:?}: no fault for {line:?}", process.who);
+    for words in [["/bin/echo", "started"], ["/bin/sleep", "0.1"]] {
+        for Process { who, calls } in undisturbed(&command(number, &words))? {
+            // Which calls the command makes is its own affair.
+            let ours = calls.iter().filter(|call| call.in_main && who != Who::Command);
+            for call in ours {
+                ensure!(is_tried(call, who, number), "{who:?}: no fault for {}", call.line);
             }
         }
     }
     Ok(String::new())
 }
 
-fn is_tried(line: &str, who: Who, number: usize) -> bool {
-    let Some((name, _)) = call(line) else { return true };
+fn is_tried(call: &Call, who: Who, number: usize) -> bool {
     let its = FAULTS.iter().filter(|fault| fault.steps.contains(&number) && fault.who == who);
-    let faults: Vec<&str> = its.map(Fault::last).collect();
-    let mut listed = faults.iter().chain(NO_FAULT);
-    listed.any(|call| is(line, call)) || INCIDENTAL.contains(&name) || is_foreign(line)
+    let mut listed = its.map(Fault::last).chain(NO_FAULT.iter().copied());
+    let no_fault = INCIDENTAL.contains(&call.name.as_str()) || is_foreign(call);
+    no_fault || listed.any(|wanted| is(call, wanted))
 }
 
 /// The table for the book.
@@ -270,27 +250,25 @@ fn table() -> Result<()> {
                 _ => rows.push((outcome, step, step)),
             }
         }
+        let who = match fault.who {
+            Who::Run => "`run`",
+            Who::Child => "PID 1",
+            Who::Command => "the command",
+        };
+        let (call, purpose, errno) = (fault.call(), fault.purpose, fault.errno());
         for (outcome, first, last) in rows {
             let steps =
                 if first == last { format!("{first}") } else { format!("{first}–{last}") };
-            table += &row(fault, &steps, &outcome);
+            let (code, line) = outcome.split_once('\n').context("no line")?;
+            let says = match fault.then {
+                Then::Ignored(why) => format!("*{why}*"),
+                _ => line.replace('|', "\\|"),
+            };
+            table += &format!(
+                "| {steps} | {who} | `{call}` | {purpose} | {errno} | {code} | {says} |\n"
+            );
         }
     }
     recorded("faults", &table);
     Ok(())
-}
-
-fn row(fault: &Fault, steps: &str, outcome: &str) -> String {
-    let (code, line) = outcome.split_once('\n').unwrap_or((outcome, ""));
-    let says = match fault.then {
-        Then::Ignored(why) => format!("*{why}*"),
-        _ => line.replace('|', "\\|"),
-    };
-    let who = match fault.who {
-        Who::Run => "`run`",
-        Who::Child => "PID 1",
-        Who::Command => "the command",
-    };
-    let (call, purpose, errno) = (fault.call(), fault.purpose, fault.errno());
-    format!("| {steps} | {who} | `{call}` | {purpose} | {errno} | {code} | {says} |\n")
 }
