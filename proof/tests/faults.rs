@@ -18,7 +18,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::SignalFd;
 use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
-use nix::unistd::{close, read, write};
+use nix::unistd::{read, write};
 use proof::case::{self, Case, Needs, case, here, recorded, said};
 use proof::programs::{program, rootfs};
 use proof::strace::{Call, INCIDENTAL, Process, Who, known_as, strace};
@@ -55,7 +55,7 @@ fn cases() -> Vec<Case> {
 /// The name of the case in which a step meets a fault.
 fn name(fault: &Fault, number: usize) -> String {
     let whose = format!("{:?}", fault.who).to_lowercase();
-    let (step, call, errno) = (step(number).name, fault.call(), fault.errno());
+    let (step, call, errno) = (step(number).name, name_of(fault.call), fault.errno());
     format!("{step}::{whose}-{call}-{errno} ({})", fault.purpose)
 }
 
@@ -81,14 +81,15 @@ fn undisturbed(command: &Command) -> Result<Vec<Process>> {
 fn what_comes_of(fault: &Fault, number: usize) -> Result<String> {
     let before = State::now()?;
     let step = command(number, fault.command);
-    // A file may have grown since the undisturbed run: then the step reads once more, and it is
-    // another call that fails.
+    // It may fail at another call, if a file has grown and takes one more read; or the command is
+    // over too soon for the call.
     for _ in 0..5 {
-        let (ended, processes) = injected(fault, &step)?;
+        let Some((name, count)) = find(fault, &step)? else { continue };
+        let (ended, processes) = injected(fault, &step, &name, count)?;
         let its = processes.iter().filter(|process| process.who == fault.who);
         let calls = its.flat_map(|process| &process.calls);
         let failed: Vec<&Call> = calls.filter(|call| call.line.ends_with("(INJECTED)")).collect();
-        let right = failed.first().is_some_and(|call| is(call, fault.last()));
+        let right = failed.first().is_some_and(|call| is(call, fault.call));
         if !right || failed.len() > 1 && fault.again.is_empty() {
             continue;
         }
@@ -102,20 +103,38 @@ fn what_comes_of(fault: &Fault, number: usize) -> Result<String> {
     bail!("it never was the call that failed")
 }
 
-/// Runs the step with a fault.
-fn injected(fault: &Fault, step: &Command) -> Result<(Ended, Vec<Process>)> {
-    let inject = |name: &str, count: usize| {
-        format!("--inject={name}:error={:?}:when={count}{}", fault.errno, fault.again)
-    };
-    if let Some(path) = fault.last().strip_prefix("execve ") {
-        let path = format!("--trace-path={}", path.trim_matches('"'));
-        return strace(&["-ff", &path, &inject("execve", 1)], step);
+/// The name of the call on this machine, and how many of that name the process makes up to it.
+fn find(fault: &Fault, step: &Command) -> Result<Option<(String, usize)>> {
+    if name_of(fault.call) == "execve" {
+        return Ok(Some(("execve".into(), 1)));
     }
     let processes = undisturbed(step)?;
-    let process = processes.iter().find(|process| process.who == fault.who);
-    let found = find(process.context("no such process")?, fault.at);
-    let (name, count) = found.context("it makes no such call")?;
-    let (trace, inject) = (format!("--trace={name},execve"), inject(name, count));
+    let its = processes.iter().find(|process| process.who == fault.who);
+    let calls = &its.context("no such process")?.calls;
+    let mut after = fault.after.is_none();
+    for (i, call) in calls.iter().enumerate() {
+        if after && is(call, fault.call) {
+            let same = calls[..=i].iter().filter(|earlier| earlier.name == call.name);
+            return Ok(Some((call.name.clone(), same.count())));
+        }
+        after |= fault.after.is_some_and(|wanted| is(call, wanted));
+    }
+    Ok(None)
+}
+
+/// Runs the step, and the call of that name and number fails.
+fn injected(
+    fault: &Fault,
+    step: &Command,
+    name: &str,
+    count: usize,
+) -> Result<(Ended, Vec<Process>)> {
+    let (errno, again) = (fault.errno, fault.again);
+    let inject = format!("--inject={name}:error={errno:?}:when={count}{again}");
+    if let Some(path) = fault.call.strip_prefix("execve ") {
+        return strace(&["-ff", &inject, "--trace-path", path.trim_matches('"')], step);
+    }
+    let trace = format!("--trace={name},execve");
     if fault.who == Who::Run {
         return strace(&[&trace, &inject], step);
     }
@@ -140,7 +159,6 @@ fn make_harmless(name: &str) {
     match known_as(name) {
         "chdir" => drop(env::set_current_dir(".")),
         "clone" => drop(Command::new("true").stdin(Stdio::null()).status()),
-        "close" => drop(close(-1)),
         "mkdir" => drop(fs::create_dir("/")),
         "open" => drop(File::open("/")),
         "read" => drop(read(io::stdin(), &mut [])),
@@ -155,7 +173,12 @@ fn make_harmless(name: &str) {
     }
 }
 
-/// Whether it is a call such as `mount "/proc"`: its name, and what is in its arguments.
+/// The name of a call such as `mount "/proc"`.
+fn name_of(call: &str) -> &str {
+    call.split(' ').next().unwrap_or(call)
+}
+
+/// Whether it is such a call: of that name, and with that in its arguments.
 fn is(call: &Call, wanted: &str) -> bool {
     let (name, arguments) = wanted.split_once(' ').unwrap_or((wanted, ""));
     known_as(&call.name) == known_as(name) && call.line.contains(arguments) && !is_foreign(call)
@@ -166,18 +189,6 @@ fn is(call: &Call, wanted: &str) -> bool {
 fn is_foreign(call: &Call) -> bool {
     let of = |part| call.line.contains(part);
     of("cgroup/") && of("/step0") && !of("/workshop-")
-}
-
-/// The name of the last of these calls, one after the other, and how many of that name the process
-/// has made by then.
-fn find<'a>(process: &'a Process, wanted: &[&str]) -> Option<(&'a str, usize)> {
-    let mut calls: &[Call] = &process.calls;
-    for wanted in wanted {
-        calls = &calls[calls.iter().position(|call| is(call, wanted))? + 1..];
-    }
-    let made = &process.calls[..process.calls.len() - calls.len()];
-    let name = &made.last()?.name;
-    Some((name, made.iter().filter(|call| call.name == *name).count()))
 }
 
 /// Fails if what came of a fault is not right. Returns the line.
@@ -229,7 +240,7 @@ fn every_call_is_tried(number: usize) -> Result<String> {
 
 fn is_tried(call: &Call, who: Who, number: usize) -> bool {
     let its = FAULTS.iter().filter(|fault| fault.steps.contains(&number) && fault.who == who);
-    let mut listed = its.map(Fault::last).chain(NO_FAULT.iter().copied());
+    let mut listed = its.map(|fault| fault.call).chain(NO_FAULT.iter().copied());
     let no_fault = INCIDENTAL.contains(&call.name.as_str()) || is_foreign(call);
     no_fault || listed.any(|wanted| is(call, wanted))
 }
@@ -255,7 +266,7 @@ fn table() -> Result<()> {
             Who::Child => "PID 1",
             Who::Command => "the command",
         };
-        let (call, purpose, errno) = (fault.call(), fault.purpose, fault.errno());
+        let (call, purpose, errno) = (name_of(fault.call), fault.purpose, fault.errno());
         for (outcome, first, last) in rows {
             let steps =
                 if first == last { format!("{first}") } else { format!("{first}–{last}") };
