@@ -61,12 +61,9 @@ fn name(fault: &Fault, number: usize) -> String {
 
 /// The step's command line.
 fn command(number: usize, words: &[&str]) -> Command {
+    let options: &[&str] = if number > 1 { &["run", "--hostname=box"] } else { &["run"] };
     let mut command = Command::new(program(step(number).name));
-    command.arg("run");
-    if number > 1 {
-        command.arg("--hostname=box");
-    }
-    command.args(words);
+    command.args(options).args(words);
     command
 }
 
@@ -81,18 +78,8 @@ fn undisturbed(command: &Command) -> Result<Vec<Process>> {
 fn what_comes_of(fault: &Fault, number: usize) -> Result<String> {
     let before = State::now()?;
     let step = command(number, fault.command);
-    // It may fail at another call, if a file has grown and takes one more read; or the command is
-    // over too soon for the call.
     for _ in 0..5 {
-        let Some((name, count)) = find(fault, &step)? else { continue };
-        let (ended, processes) = injected(fault, &step, &name, count)?;
-        let its = processes.iter().filter(|process| process.who == fault.who);
-        let calls = its.flat_map(|process| &process.calls);
-        let failed: Vec<&Call> = calls.filter(|call| call.line.ends_with("(INJECTED)")).collect();
-        let right = failed.first().is_some_and(|call| is(call, fault.call));
-        if !right || failed.len() > 1 && fault.again.is_empty() {
-            continue;
-        }
+        let Some(ended) = injected(fault, &step)? else { continue };
         let line = judged(fault, number, &ended)?;
         if let Then::Leaves(_) = fault.then {
             undisturbed(&step).context("the next run")?;
@@ -103,45 +90,44 @@ fn what_comes_of(fault: &Fault, number: usize) -> Result<String> {
     bail!("it never was the call that failed")
 }
 
-/// The name of the call on this machine, and how many of that name the process makes up to it.
-fn find(fault: &Fault, step: &Command) -> Result<Option<(String, usize)>> {
-    if name_of(fault.call) == "execve" {
-        return Ok(Some(("execve".into(), 1)));
-    }
-    let processes = undisturbed(step)?;
-    let its = processes.iter().find(|process| process.who == fault.who);
-    let calls = &its.context("no such process")?.calls;
-    let mut after = fault.after.is_none();
-    for (i, call) in calls.iter().enumerate() {
-        if after && is(call, fault.call) {
-            let same = calls[..=i].iter().filter(|earlier| earlier.name == call.name);
-            return Ok(Some((call.name.clone(), same.count())));
+/// Runs the step with a fault. Nothing, if the command was over before the call was made, or another
+/// call failed: a file may have grown since the undisturbed run, and took one more read.
+fn injected(fault: &Fault, step: &Command) -> Result<Option<Ended>> {
+    let inject = |name: &str, count: usize| {
+        format!("--inject={name}:error={:?}:when={count}{}", fault.errno, fault.again)
+    };
+    let (ended, processes) = if let Some(path) = fault.call.strip_prefix("execve ") {
+        strace(&["-ff", &inject("execve", 1), "--trace-path", path.trim_matches('"')], step)?
+    } else {
+        let processes = undisturbed(step)?;
+        let Some(calls) = up_to(fault, &processes) else { return Ok(None) };
+        let name = &calls[calls.len() - 1].name;
+        let count = calls.iter().filter(|call| call.name == *name).count();
+        let (trace, inject) = (format!("--trace={name},execve"), inject(name, count));
+        if fault.who == Who::Run {
+            strace(&[&trace, &inject], step)?
+        } else {
+            // Strace counts for each process by itself: `run` must have made as many calls before.
+            let mut both = host::ourselves(BEFORE)?;
+            both.args([name, &count.to_string()]).arg(step.get_program()).args(step.get_args());
+            strace(&["-ff", &trace, &inject], &both)?
         }
-        after |= fault.after.is_some_and(|wanted| is(call, wanted));
-    }
-    Ok(None)
+    };
+    let its = processes.iter().filter(|process| process.who == fault.who);
+    let mut calls = its.flat_map(|process| &process.calls);
+    let failed = calls.find(|call| call.line.ends_with("(INJECTED)"));
+    Ok(failed.is_some_and(|call| is(call, fault.call)).then_some(ended))
 }
 
-/// Runs the step, and the call of that name and number fails.
-fn injected(
-    fault: &Fault,
-    step: &Command,
-    name: &str,
-    count: usize,
-) -> Result<(Ended, Vec<Process>)> {
-    let (errno, again) = (fault.errno, fault.again);
-    let inject = format!("--inject={name}:error={errno:?}:when={count}{again}");
-    if let Some(path) = fault.call.strip_prefix("execve ") {
-        return strace(&["-ff", &inject, "--trace-path", path.trim_matches('"')], step);
+/// What its process calls, up to the call that is to fail.
+fn up_to<'a>(fault: &Fault, processes: &'a [Process]) -> Option<&'a [Call]> {
+    let calls = &processes.iter().find(|process| process.who == fault.who)?.calls;
+    let mut start = 0;
+    if let Some(before) = fault.after {
+        start = calls.iter().position(|call| is(call, before))? + 1;
     }
-    let trace = format!("--trace={name},execve");
-    if fault.who == Who::Run {
-        return strace(&[&trace, &inject], step);
-    }
-    // Strace counts for each process by itself: `run` must have made as many calls before.
-    let mut both = host::ourselves(BEFORE)?;
-    both.args([name, &count.to_string()]).arg(step.get_program()).args(step.get_args());
-    strace(&["-ff", &trace, &inject], &both)
+    let there = calls[start..].iter().position(|call| is(call, fault.call))?;
+    Some(&calls[..=start + there])
 }
 
 /// Makes a call so often that the one which fails is among them, and becomes the step.
