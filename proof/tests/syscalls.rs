@@ -1,7 +1,7 @@
 //! How many system calls each step makes, exactly: a step that makes one more, or one less, does
 //! not go unnoticed. Time depends on the machine, this does not.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use nix::unistd::close;
 use proof::case::{self, Needs, case, snapshot};
 use proof::programs::{program, rootfs};
-use proof::strace::{Call, INCIDENTAL, known_as, strace};
+use proof::strace::{Call, INCIDENTAL, Process, known_as, strace};
 use workshop::host;
 use workshop::steps::STEPS;
 
@@ -46,8 +46,8 @@ fn main() -> ExitCode {
     case::run(1, vec![as_in_the_snapshot])
 }
 
-/// How often what is called.
-type Counts = BTreeMap<String, usize>;
+/// How often each step calls what.
+type Counts = BTreeMap<String, [usize; STEPS.len()]>;
 
 /// The version of the host's cgroups, and the table.
 fn count_all() -> Result<String> {
@@ -56,42 +56,41 @@ fn count_all() -> Result<String> {
         let _ = close(fd);
     }
     let v2 = host::trees().iter().any(|dir| dir.join("cgroup.subtree_control").exists());
-    let mut counts = Vec::new();
+    let mut counts = Counts::new();
     let mut options: Vec<&str> = Vec::new();
-    for step in &STEPS {
+    for (i, step) in STEPS.iter().enumerate() {
         options.extend(step.options);
         let mut command = Command::new(program(step.name));
         // That one is in $ROOTFS.
         command.arg("run").args(options.iter().filter(|option| !option.starts_with("--rootfs")));
         // Without a root filesystem of its own, what is `true` depends on the machine.
         let root = if step.rootfs { Path::new("/") } else { rootfs() };
-        command.arg(root.join("bin/true"));
-        counts.push(count(&command).with_context(|| step.name)?);
+        for process in traced(command.arg(root.join("bin/true"))).context(step.name)? {
+            for name in counted(&process.calls) {
+                counts.entry(name.to_owned()).or_default()[i] += 1;
+            }
+        }
     }
     Ok(format!("{}\n{}", if v2 { "v2" } else { "v1" }, table(&counts)))
 }
 
-/// Counts what it calls. Anew, if a cgroup was not yet free when it was removed: then the step
+/// What its processes call. Anew, if a cgroup was not yet free when it was removed: then the step
 /// tries again.
-fn count(command: &Command) -> Result<Counts> {
+fn traced(command: &Command) -> Result<Vec<Process>> {
     for _ in 0..20 {
         let (ended, processes) = strace(&["-ff"], command)?;
         ended.expect(0)?;
         let mut calls = processes.iter().flat_map(|process| &process.calls);
-        if calls.any(|call| call.line.contains(" EBUSY ")) {
-            continue;
+        if !calls.any(|call| call.line.contains(" EBUSY ")) {
+            return Ok(processes);
         }
-        let mut counts = Counts::new();
-        for process in &processes {
-            add(&process.calls, &mut counts);
-        }
-        return Ok(counts);
     }
     bail!("its cgroup was never free at once")
 }
 
-/// Counts what a process calls.
-fn add(calls: &[Call], counts: &mut Counts) {
+/// The names of a process's calls that count.
+fn counted(calls: &[Call]) -> Vec<&str> {
+    let mut names = Vec::new();
     // What was called last and of which file.
     let mut last = ("", "");
     for call in calls {
@@ -102,11 +101,12 @@ fn add(calls: &[Call], counts: &mut Counts) {
         }
         let this = (name, call.line.split([',', ')']).next().unwrap_or_default());
         let goes_on = ["read", "getdents"].contains(&name) && this == last;
-        last = this;
         if !goes_on {
-            *counts.entry(name.to_owned()).or_default() += 1;
+            names.push(name);
         }
+        last = this;
     }
+    names
 }
 
 /// Does it depend on the machine, or on the moment?
@@ -127,17 +127,19 @@ fn is_left_out(name: &str, line: &str) -> bool {
 }
 
 /// For the snapshot.
-fn table(counts: &[Counts]) -> String {
-    let names: BTreeSet<&String> = counts.iter().flat_map(|counts| counts.keys()).collect();
-    let mut text = format!("{LEFT_OUT}\n");
-    text += &row("step", 1..=counts.len());
-    for name in names {
-        text += &row(name, counts.iter().map(|counts| counts.get(name).copied().unwrap_or(0)));
+fn table(counts: &Counts) -> String {
+    let row = |name: &str, cells: &[usize]| {
+        let cells: String = cells.iter().map(|count| format!("{count:>6}")).collect();
+        format!("{name:12}{cells}\n")
+    };
+    let numbers: Vec<usize> = (1..=STEPS.len()).collect();
+    let mut text = format!("{LEFT_OUT}\n{}", row("step", &numbers));
+    let mut all = [0; STEPS.len()];
+    for (name, cells) in counts {
+        text += &row(name, cells);
+        for (sum, count) in all.iter_mut().zip(cells) {
+            *sum += count;
+        }
     }
-    text + &row("all", counts.iter().map(|counts| counts.values().sum()))
-}
-
-fn row(name: &str, cells: impl Iterator<Item = usize>) -> String {
-    let cells: String = cells.map(|count| format!("{count:>6}")).collect();
-    format!("{name:12}{cells}\n")
+    text + &row("all", &all)
 }
