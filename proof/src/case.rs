@@ -189,7 +189,8 @@ pub fn run(at_once: usize, cases: Vec<Case>) -> ExitCode {
         };
         return host::end_case((case.look)());
     }
-    let how = cases.iter().map(|case| (case.name.clone(), case.needs)).collect();
+    let how: BTreeMap<_, _> = cases.iter().map(|case| (case.name.clone(), case.needs)).collect();
+    assert_eq!(how.len(), cases.len(), "two cases have one name");
     HOW.get_or_init(|| how);
     let mut args: Vec<_> = env::args_os().collect();
     if !args.iter().any(|arg| arg.to_string_lossy().starts_with("--test-threads")) {
