@@ -1,123 +1,105 @@
 //! What came of the checks, in words.
 
 use std::env;
-use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc::Receiver;
 
-use crate::checks::{Check, Subject, TRIED};
-use crate::container::typed;
-use crate::machine::Privilege;
 use anyhow::{Context, Result};
 
-use super::{NEEDS_ROOT, Outcome};
+use super::{Args, NEEDS_ROOT, Outcome};
+use crate::checks::{Check, Subject, TRIED};
+use crate::container::typed;
 
-/// How much of what a program says is shown.
-const SHOWN: usize = 4;
+/// How many lines are shown of why a check fails, unless one wants to see all.
+const SHOWN: usize = 3;
 
-/// Says what came of the checks, in their order, as soon as it is known.
+/// Says what came of the checks: what fails as soon as that is known, and a line for each wall.
 pub(super) fn tell(
     checks: &[&Check],
     results: &[Receiver<Outcome>],
-    step: usize,
+    args: &Args,
     subject: &Subject,
-    brief: bool,
 ) -> Result<ExitCode> {
     let mut out = io::stdout();
-    let (mut hold, mut not_run, mut read, mut first) = (0, 0, Vec::new(), None);
-    let (mut from, mut takes_root) = (0, false);
-    for (check, result) in checks.iter().zip(results) {
-        if check.from != from {
-            from = check.from;
-            writeln!(out, "{}:", check.chapter())?;
+    let mut outcomes = Vec::new();
+    for wall in checks.chunk_by(|check, next| check.from == next.from) {
+        let first = outcomes.len();
+        for check in wall {
+            let outcome = results[outcomes.len()].recv().context("a check crashed")?;
+            let (proves, id) = (check.proves, check.id);
+            match &outcome {
+                Outcome::Holds if args.verbose => writeln!(out, "✔ {proves} ({id})")?,
+                Outcome::Holds => {}
+                Outcome::NotRun(why) => writeln!(out, "· {proves} ({id})\n    not run: {why}")?,
+                Outcome::Fails(why) => {
+                    write!(out, "✘ {proves} ({id})\n{}", in_words(why, args.verbose))?;
+                }
+            }
+            outcomes.push(outcome);
         }
-        let (proves, id) = (check.proves, check.id);
-        let result = result.recv().context("a check came to no end")?;
-        match result {
-            Outcome::Holds => {
-                hold += 1;
-                if !brief {
-                    writeln!(out, "✔ {proves} ({id})")?;
-                }
-            }
-            Outcome::NotRun(why) => {
-                not_run += 1;
-                takes_root |= why == NEEDS_ROOT;
-                writeln!(out, "· {proves} ({id})\n    not run: {why}")?;
-            }
-            Outcome::Fails(why) => {
-                writeln!(out, "✘ {proves} ({id})")?;
-                if brief {
-                    writeln!(out, "    {}", in_a_line(&why))?;
-                } else {
-                    writeln!(out, "{}", in_words(&why))?;
-                    writeln!(out, "    read {0}: book/src/{0}.md", check.chapter())?;
-                }
-                if !read.contains(&check.chapter()) {
-                    read.push(check.chapter());
-                }
-                first.get_or_insert(why);
-            }
+        let page = wall[0].chapter();
+        match summary(page, &outcomes[first..]) {
+            (line, 0) => writeln!(out, "{line}")?,
+            (line, _) => writeln!(out, "{line}; read book/src/{page}.md")?,
         }
     }
-    let all = checks.len();
-    let holding = match hold {
-        all_of_them if all_of_them == all => format!("All {all} hold"),
-        some => format!("{some} of {all} hold"),
-    };
-    let not_run = if not_run > 0 { format!(", {not_run} not run") } else { String::new() };
-    let reading =
-        if read.is_empty() { String::new() } else { format!("; read {}", read.join(", ")) };
-    writeln!(out, "{holding}{not_run}{reading}.")?;
-    if takes_root && subject.privilege != Privilege::Root {
+    let (line, fail) = summary("together", &outcomes);
+    if checks[0].from != checks[checks.len() - 1].from {
+        writeln!(out, "{line}")?;
+    }
+    let hold = outcomes.iter().any(|outcome| matches!(outcome, Outcome::Holds));
+    if outcomes.iter().any(|outcome| matches!(outcome, Outcome::NotRun(NEEDS_ROOT))) {
         let us = env::current_exe().context("our own path")?;
-        writeln!(out, "With root: sudo {}", again(&us, step, subject, &subject.argv))?;
+        writeln!(out, "With root: sudo {} {}", us.display(), again(args, "", subject))?;
     }
-    if let (0, Some(why)) = (hold, first) {
-        if let Some(path) = only_outside(subject, &why) {
-            writeln!(out, "{}", another_path(step, subject, &path))?;
-        } else if all > 1 {
-            let run = if subject.run { " run" } else { "" };
-            let typed = format!("{}{run} echo hello", typed(&subject.argv));
-            writeln!(out, "Not one: does it start a command at all? Try it: {typed}")?;
+    if fail > 0 && !hold {
+        let run = if subject.run { " run" } else { "" };
+        let command = typed(&subject.argv);
+        writeln!(
+            out,
+            "Not one: does it start a command at all? Try it: {command}{run} echo hello"
+        )?;
+        if subject.rootfs.is_some() {
+            // As Go's `exec.Command` does.
+            let again = again(args, "env PATH=/bin:/usr/bin ", subject);
+            writeln!(
+                out,
+                "If it looks for the command before it enters the root filesystem, it \
+                finds the host's /usr/bin/echo. Give it another PATH:\n    cargo workshop {again}"
+            )?;
         }
     }
-    Ok(ExitCode::from(u8::from(!read.is_empty() || hold == 0)))
+    Ok(ExitCode::from(u8::from(fail > 0 || !hold)))
 }
 
-/// Why a check failed: the reason, as far as it is needed, and how to see it.
-fn in_words(why: &str) -> String {
-    let (why, tried) = match why.rfind(&format!("\n{TRIED}")) {
-        Some(at) => (&why[..at], &why[at + 1..]),
-        None => (why, ""),
+/// As in "✔ step03-pid: all 12 hold"; and how many fail.
+fn summary(what: &str, outcomes: &[Outcome]) -> (String, usize) {
+    let count = |is: fn(&&Outcome) -> bool| outcomes.iter().filter(is).count();
+    let hold = count(|outcome| matches!(outcome, Outcome::Holds));
+    let fail = count(|outcome| matches!(outcome, Outcome::Fails(_)));
+    let all = outcomes.len();
+    let line = match (fail, all - hold - fail) {
+        (0, 0) => format!("✔ {what}: all {all} hold"),
+        (0, not_run) => format!("· {what}: {hold} of {all} hold, {not_run} not run"),
+        (_, 0) => format!("✘ {what}: {hold} of {all} hold"),
+        (_, not_run) => format!("✘ {what}: {hold} of {all} hold, {not_run} not run"),
     };
-    let lines: Vec<_> = reasons(why).collect();
-    let mut shown: Vec<_> = lines.iter().take(SHOWN).map(|line| cut(line)).collect();
-    if lines.len() > SHOWN {
-        shown.push("…".to_owned());
-    }
-    shown.extend(tried.lines().map(cut));
-    shown.iter().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
+    (line, fail)
 }
 
-/// The lines that say why. (It may say twice how it was started: when it seems to hang, too.)
-fn reasons(why: &str) -> impl Iterator<Item = &str> {
-    why.lines().filter(|line| !line.trim().is_empty() && !line.starts_with(TRIED))
-}
-
-/// The same in a line.
-fn in_a_line(why: &str) -> String {
-    let mut lines = reasons(why);
-    let first = lines.next().unwrap_or_default();
-    match first.strip_suffix(", but:") {
-        Some(first) => cut(first),
-        None if first.ends_with(':') => {
-            cut(&format!("{first} {}", lines.next().unwrap_or_default()))
-        }
-        None => cut(first),
+/// Why a check failed, and how to see it.
+fn in_words(why: &str, all: bool) -> String {
+    let (why, tried) = why.split_at(why.rfind(&format!("\n{TRIED}")).unwrap_or(why.len()));
+    // It may say twice how it was started: when it seems to hang, too.
+    let mut words: Vec<_> = why.lines().filter(|line| !line.starts_with(TRIED)).collect();
+    if words.len() > SHOWN && !all {
+        words.truncate(SHOWN);
+        words.push("…");
     }
+    words.extend(tried.lines());
+    words.retain(|line| !line.trim().is_empty());
+    words.iter().map(|line| format!("    {}\n", cut(line))).collect()
 }
 
 /// A line of a length that one reads.
@@ -126,32 +108,8 @@ fn cut(line: &str) -> String {
     if short.len() < line.trim_end().len() { short + "…" } else { short }
 }
 
-/// A file in what a program says that is on this machine and not in the root filesystem.
-fn only_outside(subject: &Subject, why: &str) -> Option<String> {
-    let rootfs = subject.rootfs?;
-    let ends = |c: char| c.is_whitespace() || "\"'`:,;()[]".contains(c);
-    let mut paths = reasons(why).flat_map(|line| line.split(ends));
-    let found = paths.find(|path| {
-        let inside = path.strip_prefix('/').map(|inside| rootfs.join(inside));
-        let missing = inside.is_some_and(|inside| inside.symlink_metadata().is_err());
-        missing && Path::new(path).is_file() && !path.starts_with("/proc/")
-    });
-    found.map(str::to_owned)
-}
-
-/// How to run the checks on a program that looks for the command before it enters the root.
-fn another_path(step: usize, subject: &Subject, path: &str) -> String {
-    let argv = ["env", "PATH=/bin:/usr/bin"].map(OsString::from);
-    let argv: Vec<_> = argv.into_iter().chain(subject.argv.iter().cloned()).collect();
-    format!(
-        "Not one: {path} is on this machine, and not in the root filesystem. It looks for the \
-         command in the PATH outside; this gives it one that fits both:\n    {}",
-        again(Path::new("cargo workshop"), step, subject, &argv)
-    )
-}
-
-/// The command that checks the same by other means.
-fn again(tool: &Path, step: usize, subject: &Subject, argv: &[OsString]) -> String {
-    let no_run = if subject.run { "" } else { " --no-run" };
-    format!("{} check {step}{no_run} -- {}", tool.display(), typed(argv))
+/// The arguments that check the same, with some words before the program.
+fn again(args: &Args, words: &str, subject: &Subject) -> String {
+    let no_run = if args.no_run { " --no-run" } else { "" };
+    format!("check {}{no_run} -- {words}{}", args.step, typed(&subject.argv))
 }
