@@ -71,13 +71,22 @@ pub fn is_run(fence: &Fence, cgroups: Cgroups) -> bool {
     fence.not_run.is_none() && !fence.has(other)
 }
 
-/// Variables that cargo and we have set for a test: no reader has them.
-fn set_for_tests(name: &str) -> bool {
-    let starts = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "WORKSHOP_", "INSTA_"];
-    let names = ["CARGO", "CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE", "CARGO_TARGET_TMPDIR"];
-    starts.iter().any(|start| name.starts_with(start))
-        || names.contains(&name)
-        || ["CGROUPS", "NO_TEST_IGNORED", "TMPDIR"].contains(&name)
+/// Has a command see nothing of the variables that cargo, or we, have set for a test: no reader has
+/// them.
+pub fn as_a_reader(command: &mut Command) -> &mut Command {
+    for (name, _) in env::vars_os() {
+        let name = name.to_string_lossy();
+        let starts = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "WORKSHOP_", "INSTA_"];
+        let names = ["CARGO", "CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE", "CARGO_TARGET_TMPDIR"];
+        let ours = ["CGROUPS", "NO_TEST_IGNORED", "ROOTFS", "TMPDIR"];
+        if starts.iter().any(|start| name.starts_with(start))
+            || names.contains(&&*name)
+            || ours.contains(&&*name)
+        {
+            command.env_remove(&*name);
+        }
+    }
+    command.env("CARGO_NET_OFFLINE", "true").stdin(Stdio::null())
 }
 
 /// The commands of a block, each with the comments before it. What follows the last one, blank lines
@@ -159,12 +168,9 @@ impl Group {
     pub fn run(&self, dir: &Path, cgroups: Cgroups) -> Result<String> {
         let (typed, marks) = self.typed(cgroups);
         let mut shell = Command::new("sh");
-        shell.args(["-ec", &self.script()]).current_dir(dir);
+        as_a_reader(shell.args(["-ec", &self.script()]).current_dir(dir));
         shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        for (name, _) in env::vars_os().filter(|(name, _)| set_for_tests(&name.to_string_lossy())) {
-            shell.env_remove(name);
-        }
-        let mut shell = shell.env("CARGO_NET_OFFLINE", "true").spawn().context("start sh")?;
+        let mut shell = shell.spawn().context("start sh")?;
         let mut stdin = shell.stdin.take().context("no stdin")?;
         // The pipe takes this much before anybody reads.
         ensure!(typed.len() < 60_000, "it types too much");

@@ -14,7 +14,8 @@ use crate::container::typed;
 /// How many lines are shown of why a check fails, unless one wants to see all.
 const SHOWN: usize = 3;
 
-/// Says what came of the checks: what fails as soon as that is known, and a line for each wall.
+/// Says what came of the checks: what fails as soon as that is known, a line for each wall, and one
+/// about the ways out.
 pub(super) fn tell(
     checks: &[&Check],
     results: &[Receiver<Outcome>],
@@ -22,70 +23,81 @@ pub(super) fn tell(
     subject: &Subject,
 ) -> Result<ExitCode> {
     let mut out = io::stdout();
-    let mut outcomes = Vec::new();
-    for wall in checks.chunk_by(|check, next| check.from == next.from) {
+    let (owed, ways) = checks.split_at(checks.partition_point(|check| check.from <= args.step));
+    let mut results = results.iter();
+    let mut next = || results.next().context("no result")?.recv().context("a check crashed");
+    let (mut outcomes, mut starts) = (Vec::new(), true);
+    for wall in owed.chunk_by(|check, next| check.from == next.from) {
         let first = outcomes.len();
         for check in wall {
-            let outcome = results[outcomes.len()].recv().context("a check crashed")?;
             let (proves, id) = (check.proves, check.id);
+            let outcome = next()?;
             match &outcome {
                 Outcome::Holds if args.verbose => writeln!(out, "✔ {proves} ({id})")?,
                 Outcome::Holds => {}
                 Outcome::NotRun(why) => writeln!(out, "· {proves} ({id})\n    not run: {why}")?,
                 Outcome::Fails(why) => {
                     write!(out, "✘ {proves} ({id})\n{}", in_words(why, args.verbose))?;
+                    starts &= id != "runs-the-command";
                 }
             }
             outcomes.push(outcome);
         }
-        let page = wall[0].chapter();
-        match summary(page, &outcomes[first..]) {
-            (line, 0) => writeln!(out, "{line}")?,
-            (line, _) => writeln!(out, "{line}; read book/src/{page}.md")?,
-        }
+        writeln!(out, "{}", summary(wall[0].chapter(), &outcomes[first..], true))?;
     }
-    let (line, fail) = summary("together", &outcomes);
-    if checks[0].from != checks[checks.len() - 1].from {
-        writeln!(out, "{line}")?;
+    if owed[0].from != owed[owed.len() - 1].from {
+        writeln!(out, "{}", summary("together", &outcomes, false))?;
     }
-    let hold = outcomes.iter().any(|outcome| matches!(outcome, Outcome::Holds));
     if outcomes.iter().any(|outcome| matches!(outcome, Outcome::NotRun(NEEDS_ROOT))) {
         let us = env::current_exe().context("our own path")?;
         writeln!(out, "With root: sudo {} {}", us.display(), again(args, "", subject))?;
     }
-    if fail > 0 && !hold {
+    if !starts {
         let run = if subject.run { " run" } else { "" };
         let command = typed(&subject.argv);
+        writeln!(out, "Does it start a command at all? Try it: {command}{run} echo hello")?;
+    }
+    if !starts && subject.rootfs.is_some() {
+        // As Go's `exec.Command` does.
+        let again = again(args, "env PATH=/bin:/usr/bin ", subject);
         writeln!(
             out,
-            "Not one: does it start a command at all? Try it: {command}{run} echo hello"
+            "If it looks for the command before it enters the root filesystem, it finds \
+            the host's: /usr/bin/echo. Give it another PATH:\n    cargo workshop {again}"
         )?;
-        if subject.rootfs.is_some() {
-            // As Go's `exec.Command` does.
-            let again = again(args, "env PATH=/bin:/usr/bin ", subject);
-            writeln!(
-                out,
-                "If it looks for the command before it enters the root filesystem, it \
-                finds the host's /usr/bin/echo. Give it another PATH:\n    cargo workshop {again}"
-            )?;
+    }
+    let mut open = Vec::new();
+    for way in ways {
+        if let Outcome::Fails(_) = next()? {
+            open.push(way.id);
         }
     }
-    Ok(ExitCode::from(u8::from(fail > 0 || !hold)))
+    if starts && !ways.is_empty() {
+        let open = if open.is_empty() { "none".to_owned() } else { open.join(", ") };
+        writeln!(out, "Known ways out that are open (book/src/ways-out.md): {open}")?;
+    }
+    let holds = |outcome| matches!(outcome, &Outcome::Holds);
+    let fails = |outcome| matches!(outcome, &Outcome::Fails(_));
+    Ok(ExitCode::from(u8::from(outcomes.iter().any(fails) || !outcomes.iter().any(holds))))
 }
 
-/// As in "✔ step03-pid: all 12 hold"; and how many fail.
-fn summary(what: &str, outcomes: &[Outcome]) -> (String, usize) {
-    let count = |is: fn(&&Outcome) -> bool| outcomes.iter().filter(is).count();
-    let hold = count(|outcome| matches!(outcome, Outcome::Holds));
-    let fail = count(|outcome| matches!(outcome, Outcome::Fails(_)));
-    let all = outcomes.len();
-    let line = match (fail, all - hold - fail) {
-        (0, 0) => format!("✔ {what}: all {all} hold"),
-        (0, not_run) => format!("· {what}: {hold} of {all} hold, {not_run} not run"),
-        (_, 0) => format!("✘ {what}: {hold} of {all} hold"),
-        (_, not_run) => format!("✘ {what}: {hold} of {all} hold, {not_run} not run"),
-    };
-    (line, fail)
+/// As in "✔ step03-pid: all 12 hold".
+fn summary(what: &str, outcomes: &[Outcome], is_page: bool) -> String {
+    let (all, mut hold, mut not_run) = (outcomes.len(), 0, 0);
+    for outcome in outcomes {
+        match outcome {
+            Outcome::Holds => hold += 1,
+            Outcome::NotRun(_) => not_run += 1,
+            Outcome::Fails(_) => {}
+        }
+    }
+    let some = if not_run == 0 { String::new() } else { format!(", {not_run} not run") };
+    match all - hold - not_run {
+        0 if not_run == 0 => format!("✔ {what}: all {all} hold"),
+        0 => format!("· {what}: {hold} of {all} hold{some}"),
+        _ if is_page => format!("✘ {what}: {hold} of {all} hold{some}; read book/src/{what}.md"),
+        _ => format!("✘ {what}: {hold} of {all} hold{some}"),
+    }
 }
 
 /// Why a check failed, and how to see it.
