@@ -11,8 +11,8 @@ use super::{Args, NEEDS_ROOT, Outcome};
 use crate::checks::{Check, Subject, TRIED};
 use crate::container::typed;
 
-/// How many lines are shown of why a check fails, unless one wants to see all.
-const SHOWN: usize = 3;
+/// How many lines are shown of why a check fails, and how long they are, unless one wants all.
+const SHOWN: (usize, usize) = (3, 160);
 
 /// Says what came of the checks: what fails as soon as that is known, a line for each wall, and one
 /// about the ways out.
@@ -26,7 +26,7 @@ pub(super) fn tell(
     let (owed, ways) = checks.split_at(checks.partition_point(|check| check.from <= args.step));
     let mut results = results.iter();
     let mut next = || results.next().context("no result")?.recv().context("a check crashed");
-    let (mut outcomes, mut starts) = (Vec::new(), true);
+    let mut outcomes = Vec::new();
     for wall in owed.chunk_by(|check, next| check.from == next.from) {
         let first = outcomes.len();
         for check in wall {
@@ -38,33 +38,41 @@ pub(super) fn tell(
                 Outcome::NotRun(why) => writeln!(out, "· {proves} ({id})\n    not run: {why}")?,
                 Outcome::Fails(why) => {
                     write!(out, "✘ {proves} ({id})\n{}", in_words(why, args.verbose))?;
-                    starts &= id != "runs-the-command";
                 }
             }
             outcomes.push(outcome);
         }
-        writeln!(out, "{}", summary(wall[0].chapter(), &outcomes[first..], true))?;
+        let page = wall[0].chapter();
+        let line = summary(page, &outcomes[first..]);
+        let read = if line.starts_with('✘') {
+            format!("; read book/src/{page}.md")
+        } else {
+            String::new()
+        };
+        writeln!(out, "{line}{read}")?;
     }
+    let line = summary("together", &outcomes);
     if owed[0].from != owed[owed.len() - 1].from {
-        writeln!(out, "{}", summary("together", &outcomes, false))?;
+        writeln!(out, "{line}")?;
     }
-    if outcomes.iter().any(|outcome| matches!(outcome, Outcome::NotRun(NEEDS_ROOT))) {
+    if outcomes.contains(&Outcome::NotRun(NEEDS_ROOT)) {
         let us = env::current_exe().context("our own path")?;
         writeln!(out, "With root: sudo {} {}", us.display(), again(args, "", subject))?;
     }
-    if !starts {
-        let run = if subject.run { " run" } else { "" };
+    // Among the first are those that any program keeps if it starts the command.
+    let nothing = outcomes
+        .iter()
+        .zip(owed)
+        .all(|(outcome, check)| check.from > 1 || *outcome != Outcome::Holds);
+    let fail = line.starts_with('✘');
+    if nothing && fail {
         let command = typed(&subject.argv);
+        let run = if subject.run { " run" } else { "" };
         writeln!(out, "Does it start a command at all? Try it: {command}{run} echo hello")?;
-    }
-    if !starts && subject.rootfs.is_some() {
-        // As Go's `exec.Command` does.
-        let again = again(args, "env PATH=/bin:/usr/bin ", subject);
-        writeln!(
-            out,
-            "If it looks for the command before it enters the root filesystem, it finds \
-            the host's: /usr/bin/echo. Give it another PATH:\n    cargo workshop {again}"
-        )?;
+        if subject.rootfs.is_some() {
+            let again = again(args, "env PATH=/bin:/usr/bin ", subject);
+            writeln!(out, "If it looks for commands outside, as in Go: cargo workshop {again}")?;
+        }
     }
     let mut open = Vec::new();
     for way in ways {
@@ -72,52 +80,45 @@ pub(super) fn tell(
             open.push(way.id);
         }
     }
-    if starts && !ways.is_empty() {
-        let open = if open.is_empty() { "none".to_owned() } else { open.join(", ") };
-        writeln!(out, "Known ways out that are open (book/src/ways-out.md): {open}")?;
+    if !open.is_empty() {
+        writeln!(out, "Known ways out that are open (book/src/ways-out.md): {}", open.join(", "))?;
     }
-    let holds = |outcome| matches!(outcome, &Outcome::Holds);
-    let fails = |outcome| matches!(outcome, &Outcome::Fails(_));
-    Ok(ExitCode::from(u8::from(outcomes.iter().any(fails) || !outcomes.iter().any(holds))))
+    Ok(ExitCode::from(u8::from(fail || !outcomes.contains(&Outcome::Holds))))
 }
 
 /// As in "✔ step03-pid: all 12 hold".
-fn summary(what: &str, outcomes: &[Outcome], is_page: bool) -> String {
-    let (all, mut hold, mut not_run) = (outcomes.len(), 0, 0);
-    for outcome in outcomes {
-        match outcome {
-            Outcome::Holds => hold += 1,
-            Outcome::NotRun(_) => not_run += 1,
-            Outcome::Fails(_) => {}
-        }
-    }
-    let some = if not_run == 0 { String::new() } else { format!(", {not_run} not run") };
+fn summary(what: &str, outcomes: &[Outcome]) -> String {
+    let count = |is: fn(&&Outcome) -> bool| outcomes.iter().filter(is).count();
+    let hold = count(|outcome| **outcome == Outcome::Holds);
+    let not_run = count(|outcome| matches!(outcome, Outcome::NotRun(_)));
+    let all = outcomes.len();
+    let some = if not_run > 0 { format!(", {not_run} not run") } else { String::new() };
     match all - hold - not_run {
         0 if not_run == 0 => format!("✔ {what}: all {all} hold"),
         0 => format!("· {what}: {hold} of {all} hold{some}"),
-        _ if is_page => format!("✘ {what}: {hold} of {all} hold{some}; read book/src/{what}.md"),
         _ => format!("✘ {what}: {hold} of {all} hold{some}"),
     }
 }
 
-/// Why a check failed, and how to see it.
+/// Why a check failed, and how to see it: all, or the beginning.
 fn in_words(why: &str, all: bool) -> String {
-    let (why, tried) = why.split_at(why.rfind(&format!("\n{TRIED}")).unwrap_or(why.len()));
+    let (why, tried) = why.split_at(why.rfind(TRIED).unwrap_or(why.len()));
     // It may say twice how it was started: when it seems to hang, too.
-    let mut words: Vec<_> = why.lines().filter(|line| !line.starts_with(TRIED)).collect();
-    if words.len() > SHOWN && !all {
-        words.truncate(SHOWN);
-        words.push("…");
+    let mut lines: Vec<_> = why.lines().filter(|line| !line.starts_with(TRIED)).collect();
+    if !all && lines.len() > SHOWN.0 {
+        lines.truncate(SHOWN.0);
+        lines.push("…");
     }
-    words.extend(tried.lines());
-    words.retain(|line| !line.trim().is_empty());
-    words.iter().map(|line| format!("    {}\n", cut(line))).collect()
-}
-
-/// A line of a length that one reads.
-fn cut(line: &str) -> String {
-    let short: String = line.trim_end().chars().take(200).collect();
-    if short.len() < line.trim_end().len() { short + "…" } else { short }
+    let hints = [TRIED, "--"];
+    lines.extend(tried.lines().filter(|line| all || hints.iter().any(|it| line.starts_with(it))));
+    lines.retain(|line| !line.trim().is_empty());
+    let mut words = String::new();
+    for line in lines {
+        let short: String = line.chars().take(if all { usize::MAX } else { SHOWN.1 }).collect();
+        let more = if short.len() < line.len() { "…" } else { "" };
+        words += &format!("    {short}{more}\n");
+    }
+    words
 }
 
 /// The arguments that check the same, with some words before the program.
