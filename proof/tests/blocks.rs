@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
-use proof::book::blocks::{Cgroups, Group, groups, is_run};
+use proof::book::blocks::{Group, groups, is_run};
 use proof::book::lint::pages;
 use proof::book::page::Page;
 use proof::book::scratch::{self, target};
@@ -46,10 +46,10 @@ fn typed(page: &Page) -> Result<String> {
     let before = left(page)?;
     let state = State::now()?;
     let mut wrong = Vec::new();
-    for group in groups(page).0.iter().filter(|group| is_run(&group.outer, Cgroups::ours())) {
+    for group in groups(page).0.iter().filter(|group| is_run(&group.outer)) {
         let place = format!("{}:{}", page.file, group.outer.line);
         eprintln!("{place}: {}", group.outer.text.lines().next().unwrap_or_default());
-        if let Err(error) = group.run(workspace(), Cgroups::ours()) {
+        if let Err(error) = group.run(workspace()) {
             wrong.push(format!("{place}: {error:#}"));
         }
         if let Err(error) = state.restored() {
@@ -153,7 +153,7 @@ fn shell(blocks: &Blocks, wrong: &str) -> Result<()> {
     ensure!(page.findings.is_empty(), "{:?}", page.findings);
     let (groups, findings) = groups(&page);
     ensure!(findings.is_empty() && groups.len() == 1, "{findings:?}");
-    match groups[0].run(Path::new("/"), Cgroups::V1) {
+    match groups[0].run(Path::new("/")) {
         Ok(said) => ensure!(wrong.is_empty(), "it goes well:\n{said}"),
         Err(error) => {
             let said = format!("{error:#}");
