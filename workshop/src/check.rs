@@ -88,15 +88,14 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         by_sudo(args)?;
     }
     ensure!(privilege != Privilege::None, "this takes root (try sudo), or user namespaces");
-    let mut checks: Vec<_> = checks::all().filter(|check| check.from <= args.step).collect();
+    let mut checks: Vec<_> = checks::every().filter(|check| check.from <= args.step).collect();
     if let Some(only) = &args.only {
         checks.retain(|check| check.id == only);
         ensure!(!checks.is_empty(), "step {} has no check of the name {only}", args.step);
-    }
-    checks.sort_by_key(|check| check.from);
-    if args.only.is_none() {
+    } else {
         checks.extend(checks::every().filter(|check| check.is_open_at(args.step)));
     }
+    checks.sort_by_key(|check| check.from);
     let argv = argv(args)?;
     // If we are killed, the next run removes this, by its name, because nobody holds it any more.
     let place = TempDir::new(&format!("{}{}-", host::NAME, process::id()))?;
@@ -149,21 +148,20 @@ fn argv(args: &Args) -> Result<Vec<OsString>> {
     Ok(vec![if slash { bin.into() } else { Path::new(".").join(bin).into() }])
 }
 
-/// Runs the checks, and then tries the ways out that may be open; says what came of each, in their order, as soon as that is known.
+/// Runs the checks, and then tries the ways out; says what came of it, as soon as that is known.
 fn run_all(checks: &[&'static Check], args: &Args, subject: &Subject) -> Result<ExitCode> {
-    let next = Mutex::new(0..checks.len());
     let (outcomes, results): (Vec<_>, Vec<_>) = checks.iter().map(|_| channel()).unzip();
+    let queue = Mutex::new(checks.iter().zip(outcomes));
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
     thread::scope(|scope| {
         for _ in 0..AT_ONCE.min(4 * processors) {
-            let (next, outcomes) = (&next, outcomes.clone());
-            scope.spawn(move || {
-                while let Some(i) = next.lock().ok().and_then(|mut next| next.next()) {
-                    let _ = outcomes[i].send(outcome(checks[i], args, subject));
+            scope.spawn(|| {
+                let next = || queue.lock().ok()?.next();
+                while let Some((check, came_of_it)) = next() {
+                    let _ = came_of_it.send(outcome(check, args, subject));
                 }
             });
         }
-        drop(outcomes);
         report::tell(checks, &results, args, subject)
     })
 }
@@ -176,10 +174,8 @@ fn outcome(check: &Check, args: &Args, subject: &Subject) -> Outcome {
         return Outcome::NotRun("it needs busybox on this machine, for its vi");
     }
     if check.from > args.step {
-        return match check.gets_out(subject) {
-            Ok(true) => Outcome::Fails("it gets out".to_owned()),
-            _ => Outcome::Holds,
-        };
+        let out = check.gets_out(subject).unwrap_or(false);
+        return if out { Outcome::Fails(String::new()) } else { Outcome::Holds };
     }
     for time in 1..=args.times {
         if let Err(error) = check.run(subject) {

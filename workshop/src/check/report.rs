@@ -90,31 +90,28 @@ pub(super) fn tell(
 fn summary(what: &str, outcomes: &[Outcome]) -> String {
     let count = |is: fn(&&Outcome) -> bool| outcomes.iter().filter(is).count();
     let hold = count(|outcome| **outcome == Outcome::Holds);
-    let not_run = count(|outcome| matches!(outcome, Outcome::NotRun(_)));
+    let fail = count(|outcome| matches!(outcome, Outcome::Fails(_)));
     let all = outcomes.len();
-    let some = if not_run > 0 { format!(", {not_run} not run") } else { String::new() };
-    match all - hold - not_run {
-        0 if not_run == 0 => format!("✔ {what}: all {all} hold"),
-        0 => format!("· {what}: {hold} of {all} hold{some}"),
-        _ => format!("✘ {what}: {hold} of {all} hold{some}"),
+    let mark = if fail > 0 { '✘' } else { '·' };
+    match all - hold - fail {
+        0 if fail == 0 => format!("✔ {what}: all {all} hold"),
+        0 => format!("{mark} {what}: {hold} of {all} hold"),
+        not_run => format!("{mark} {what}: {hold} of {all} hold, {not_run} not run"),
     }
 }
 
 /// Why a check failed, and how to see it: all, or the beginning.
 fn in_words(why: &str, all: bool) -> String {
+    let (most, longest) = if all { (usize::MAX, usize::MAX) } else { SHOWN };
     let (why, tried) = why.split_at(why.rfind(TRIED).unwrap_or(why.len()));
     // It may say twice how it was started: when it seems to hang, too.
-    let mut lines: Vec<_> = why.lines().filter(|line| !line.starts_with(TRIED)).collect();
-    if !all && lines.len() > SHOWN.0 {
-        lines.truncate(SHOWN.0);
-        lines.push("…");
-    }
-    let hints = [TRIED, "--"];
-    lines.extend(tried.lines().filter(|line| all || hints.iter().any(|it| line.starts_with(it))));
-    lines.retain(|line| !line.trim().is_empty());
+    let why = why.lines().filter(|line| !line.trim().is_empty() && !line.starts_with(TRIED));
+    // Behind that there may be more of a script, or a hint: `--hostname is an option`.
+    let tried =
+        tried.lines().filter(|line| all || line.starts_with(TRIED) || line.starts_with("--"));
     let mut words = String::new();
-    for line in lines {
-        let short: String = line.chars().take(if all { usize::MAX } else { SHOWN.1 }).collect();
+    for line in why.take(most).chain(tried) {
+        let short: String = line.chars().take(longest).collect();
         let more = if short.len() < line.len() { "…" } else { "" };
         words += &format!("    {short}{more}\n");
     }
