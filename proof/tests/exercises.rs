@@ -90,19 +90,19 @@ fn deviates_as_announced(step: &str, dir: &str) -> Result<()> {
         }
     }
     let mut check = Command::new(program("workshop"));
-    check.args(["check", step]);
+    // On a busy machine a check may take its time.
+    check.args(["check", step, "--limit=200"]);
     if dir.contains("made-up") {
         check.args(["--only", "announces-it"]);
     }
     let output = as_a_reader(&mut check).output()?;
     let said = String::from_utf8_lossy(&output.stdout);
-    let mut fail = BTreeSet::new();
-    for line in said.lines().filter(|line| line.starts_with('✘') && line.ends_with(')')) {
-        fail.extend(line.rsplit_once('(').map(|(_, id)| id.trim_end_matches(')').to_owned()));
-    }
-    let not_run = said.contains("not run");
-    let ran = said.contains("✔ step01") || said.contains("✘ step01");
-    ensure!(ran && !not_run, "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let ran = said.contains(" step01-exec: ") && !said.contains("not run");
+    ensure!(ran, "check: {said}{}", String::from_utf8_lossy(&output.stderr));
+    let fail = said.lines().filter(|line| line.starts_with('✘') && line.ends_with(')'));
+    let ids =
+        fail.filter_map(|line| Some(line.trim_end_matches(')').rsplit_once('(')?.1.to_owned()));
+    let fail: BTreeSet<_> = ids.collect();
     ensure!(fail == announced, "it deviates in {fail:?}, and announces {announced:?}:\n{said}");
     Ok(())
 }
@@ -112,7 +112,6 @@ const MADE_UP: &[(&str, [&str; 2], &str)] = &[
     ("good", [SOLUTION, TEST], ""),
     ("passes-as-it-stands", [SOLUTION, "echo done\n"], "ends with 0, not 1"),
     ("says-nothing", [SOLUTION, "exit 1\n"], "not one line"),
-    ("says-too-much", [SOLUTION, "echo 1; echo 2; exit 1\n"], "not one line"),
     ("other-code", [SOLUTION, "echo 1; exit 2\n"], "ends with 2, not 1"),
     ("no-solution", [SOLUTION, "echo 1; exit 1\n"], "with the solution, the test ends with 1"),
     (
@@ -153,7 +152,6 @@ echo \"$(basename \"$(dirname \"$0\")\"): well done\"
 
 const LEAVES: &str = "\
 { sleep 99 & } >/dev/null 2>&1
-cargo build -q -p step01-exec
 grep -q 'Step one' step01-exec/src/main.rs || { echo 'it says 1'; exit 1; }
 echo 'step01-made-up-leaves-a-process: well done'
 ";

@@ -59,13 +59,10 @@ pub(super) fn tell(
         let us = env::current_exe().context("our own path")?;
         writeln!(out, "With root: sudo {} {}", us.display(), again(args, "", subject))?;
     }
-    // Among the first are those that any program keeps if it starts the command.
-    let nothing = outcomes
-        .iter()
-        .zip(owed)
-        .all(|(outcome, check)| check.from > 1 || *outcome != Outcome::Holds);
-    let fail = line.starts_with('✘');
-    if nothing && fail {
+    let (fail, holds) = (line.starts_with('✘'), outcomes.contains(&Outcome::Holds));
+    let mut first_wall = owed.iter().zip(&outcomes).filter(|(check, _)| check.from == 1);
+    let none = first_wall.all(|(_, outcome)| *outcome != Outcome::Holds);
+    if none && owed[0].id == "runs-the-command" {
         let command = typed(&subject.argv);
         let run = if subject.run { " run" } else { "" };
         writeln!(out, "Does it start a command at all? Try it: {command}{run} echo hello")?;
@@ -83,7 +80,7 @@ pub(super) fn tell(
     if !open.is_empty() {
         writeln!(out, "Known ways out that are open (book/src/ways-out.md): {}", open.join(", "))?;
     }
-    Ok(ExitCode::from(u8::from(fail || !outcomes.contains(&Outcome::Holds))))
+    Ok(ExitCode::from(u8::from(fail || !holds)))
 }
 
 /// As in "✔ step03-pid: all 12 hold".
