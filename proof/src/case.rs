@@ -29,6 +29,8 @@ pub struct Needs {
     pub privilege: Privilege,
     /// Programs that must be installed here.
     pub programs: &'static [&'static str],
+    /// Nobody has to have them: without, it is ignored even if `NO_TEST_IGNORED` is set.
+    pub optional: bool,
     /// How long it may take.
     pub limit: Duration,
     /// It is expected to fail: for this many seconds it waits for what will not happen.
@@ -40,6 +42,7 @@ impl Needs {
     pub const NOTHING: Needs = Needs {
         privilege: Privilege::None,
         programs: &[],
+        optional: false,
         limit: Duration::from_secs(60),
         patience: None,
     };
@@ -95,6 +98,7 @@ fn missing_program(program: &str) -> Option<&'static str> {
         _ if there => None,
         "busybox" => Some("needs the package busybox-static"),
         "gcc" => Some("needs the packages gcc and libc6-dev"),
+        "go" => Some("needs Go"),
         "patch" => Some("needs the package patch"),
         "ps" => Some("needs the package procps"),
         "strace" => Some("needs the package strace"),
@@ -206,7 +210,7 @@ fn trial(case: Case) -> Trial {
             return context.ignore_for(why);
         }
         if let Some(why) = needs.missing() {
-            if env::var_os("NO_TEST_IGNORED").is_none() {
+            if needs.optional || env::var_os("NO_TEST_IGNORED").is_none() {
                 return context.ignore_for(why);
             }
             return Err(RunError::fail(format!("{why}, and NO_TEST_IGNORED is set")));
