@@ -14,7 +14,7 @@ use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 use nix::unistd::{Pid, tcgetpgrp};
 
 use crate::container::{behind, code, end};
-use crate::host::{Process, descendants, processes};
+use crate::host::{Process, descendants, process, processes};
 use crate::machine::eventually;
 
 /// A terminal with a shell in front of it, in which keys can be pressed.
@@ -145,8 +145,8 @@ impl Terminal {
 
     /// What runs at the terminal: the runner first, the command last.
     pub fn processes(&self) -> Vec<Process> {
-        let mut found = descendants(self.shell.id() as i32);
-        // `setsid` may have put a process of its own before the shell.
+        let leader = self.shell.id() as i32;
+        let mut found: Vec<_> = process(leader).into_iter().chain(descendants(leader)).collect();
         found.retain(|process| process.command != "sh -i");
         found
     }

@@ -3,20 +3,19 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::Check;
 use super::Fails::{Saboteur, Step};
 use crate::container::Runner;
-use crate::host::process;
 use crate::machine::eventually;
 use crate::terminal::Terminal;
 
 #[rustfmt::skip] // A check is two lines.
 pub(super) const CHECKS: &[Check] = &[
-    Check::new("ctrl-c-once", 1, ctrl_c_once, Saboteur(r#"trap 'kill -INT $!' INT; "$REAL" "$@" & wait; wait"#),
+    Check::new("ctrl-c-once", 1, ctrl_c_once, Saboteur(PASSES_IT_ON),
         "^C at the terminal reaches the command, and reaches it once."),
     Check::new("ctrl-c-and-the-shell", 1, ctrl_c_and_the_shell, Saboteur(r#""$REAL" "$@" <&0 & wait"#),
         "A shell at its prompt outlives ^C, and the runner waits for it."),
@@ -42,49 +41,54 @@ pub(super) const CHECKS: &[Check] = &[
         "When its terminal is closed, it ends, though the kernel tells only the session's leader."),
 ];
 
+/// It passes on what the terminal has said to all.
+const PASSES_IT_ON: &str = r#"trap 'kill -INT $!' INT
+    env --default-signal=INT "$REAL" "$@" <&0 & while kill -0 $!; do wait; done"#;
+
 fn ctrl_c_once(runner: &Runner) -> Result<()> {
     let script = b"count=0; trap 'count=$((count + 1)); echo count $count.' INT
         trap 'echo in all $count.; exit' TERM; echo ready; while :; do :; done";
     let script = runner.put("script", script, 0o644)?;
-    let mut terminal = runner.terminal()?;
-    terminal.keys(&format!("{} sh {script}\n", terminal.run))?;
+    let mut terminal = Terminal::before(&runner.command(["sh", &script]))?;
+    terminal.keys("\n")?;
     terminal.wait_for("ready")?;
     // In the moment of the start ^C may come twice, rather than never: it has to be over.
     at_rest(&terminal)?;
     let line = terminal.processes();
     let (command, others) = line.split_last().context("nothing runs")?;
-    // Whoever stands between runner and command is stopped meanwhile, or the signal that it passes
-    // on might come before the terminal's is counted, and the two be one.
-    let to_those_between = |signal| -> Result<()> {
-        for process in others.iter().skip(1) {
-            kill(Pid::from_raw(process.pid), signal)?;
+    let mut count = 0;
+    // Each in turn is stopped until the command has counted. If it passes on the terminal's signal
+    // then, that is counted once more; before, the two might be taken for one.
+    for late in others.iter().map(Some).chain([None]) {
+        if let Some(late) = late {
+            kill(Pid::from_raw(late.pid), Signal::SIGSTOP)?;
         }
-        Ok(())
-    };
-    to_those_between(Signal::SIGSTOP)?;
-    terminal.keys("\x03")?;
-    let counted = terminal.wait_for("count 1.").context("after ^C");
-    let lives = eventually(|| match others.first().map(|runner| process(runner.pid)) {
-        None => Ok(true), // It has become the command.
-        Some(Some(runner)) if runner.state == 'S' => Ok(true),
-        Some(Some(runner)) if runner.state != 'Z' => bail!("the runner does not come to rest"),
-        _ => Ok(false),
-    })?;
-    ensure!(lives, "^C ends the runner, before its command has ended");
-    counted?;
-    to_those_between(Signal::SIGCONT)?;
-    // Now all that they pass on has been passed on, and a shell says last what it does at TERM.
-    at_rest(&terminal)?;
+        terminal.keys("\x03")?;
+        count += 1;
+        let counted = terminal.wait_for(&format!("count {count}."));
+        at_rest(&terminal)?;
+        if let Some(late) = late {
+            kill(Pid::from_raw(late.pid), Signal::SIGCONT)?;
+            at_rest(&terminal)?;
+        }
+        let ended = terminal.ended()?;
+        ensure!(ended.is_none(), "^C ends the runner, before its command has ended");
+        counted.context("after ^C")?;
+    }
+    // All that was to be passed on has been, and what a shell does at TERM it does last.
     kill(Pid::from_raw(command.pid), Signal::SIGTERM)?;
-    terminal.wait_for("in all 1.").context("after one ^C")
+    terminal
+        .wait_for(&format!("in all {count}."))
+        .with_context(|| format!("after ^C, {count} times"))
 }
 
-/// Waits until all but the command wait themselves, and have no signal left to deal with.
+/// Waits until all but the command wait for something: they have dealt with what they were sent.
 fn at_rest(terminal: &Terminal) -> Result<()> {
     eventually(|| {
         let line = terminal.processes();
         let (_, others) = line.split_last().context("nothing runs")?;
-        let awake = others.iter().find(|process| process.state != 'S');
+        // Sleeping, stopped, or dead.
+        let awake = others.iter().find(|process| !"STZ".contains(process.state));
         ensure!(awake.is_none(), "the runner does not come to rest: {awake:?}");
         Ok(())
     })
@@ -97,13 +101,14 @@ fn ctrl_c_and_the_shell(runner: &Runner) -> Result<()> {
     terminal.keys("where=inside; echo ready $((1 + 1))\n")?;
     terminal.wait_for("ready 2")?;
     terminal.keys("\x03")?;
-    // As long as the shell deals with ^C, it throws away what is typed.
-    eventually(|| {
+    let said = eventually(|| {
+        // As long as the shell deals with ^C, it throws away what is typed.
         terminal.keys("echo we are $where, $((1 + 1))\n")?;
         let said = terminal.watch(Duration::from_millis(300))?;
-        ensure!(said.contains("we are inside, 2"), "after ^C the terminal shows:\n{said}");
-        Ok(())
+        ensure!(said.contains(", 2"), "after ^C the terminal shows:\n{said}");
+        Ok(said)
     })?;
+    ensure!(said.contains("we are inside, 2"), "after ^C the terminal shows:\n{said}");
     terminal.keys("exit\n")?;
     terminal.wait_for("it ended").context("after exit")
 }
@@ -290,7 +295,6 @@ impl Caller {
         terminal.wait_for("ready 2")?;
         let before = (terminal.settings()?, terminal.foreground()?);
         terminal.keys("\n")?;
-        terminal.wait_for(&format!("Running [{}]", self.shell))?;
         terminal.keys("echo inside $((1 + 1))\n")?;
         terminal.wait_for("inside 2")?;
         end_it(&mut terminal, self)?;

@@ -49,6 +49,22 @@ pub fn descendants(pid: i32) -> Vec<Process> {
     found
 }
 
+/// All that the processes of the host have open, in order.
+pub fn open_files() -> Vec<String> {
+    let mut open = Vec::new();
+    for Process { pid, .. } in processes() {
+        for fd in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
+            let Ok(file) = fs::read_link(fd.path()) else { continue };
+            // Not what we read all this from.
+            if !file.starts_with("/proc") {
+                open.push(format!("{pid} {}", file.display()));
+            }
+        }
+    }
+    open.sort_unstable();
+    open
+}
+
 /// Waits until a process, or one below it, is this command.
 pub fn command_below(pid: i32, command: &str) -> Result<Process> {
     eventually(|| {

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 
 use super::cgroups::cgroups;
-use super::processes::processes;
+use super::processes::{open_files, processes};
 use crate::machine::eventually;
 
 /// What a container must leave as it was.
@@ -27,27 +27,14 @@ impl State {
         // Behind the dash are the options of the whole filesystem. Anybody may change them, from
         // another mount of it.
         let mounts = mountinfo.lines().filter_map(|line| Some(line.split_once(" - ")?.0));
-        let mut state = State {
+        let processes = processes().into_iter().map(|p| format!("{} {}", p.pid, p.command));
+        Ok(State {
             hostname: hostname()?,
             mounts: mounts.map(str::to_owned).collect(),
-            processes: BTreeSet::new(),
+            processes: processes.collect(),
             cgroups: cgroups().iter().map(|cgroup| cgroup.display().to_string()).collect(),
-            open_files: BTreeSet::new(),
-        };
-        for process in processes() {
-            let pid = process.pid;
-            state.processes.insert(format!("{pid} {}", process.command));
-            for fd in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
-                // What lists them has `/proc/PID/fd` open itself.
-                match fs::read_link(fd.path()) {
-                    Ok(file) if !file.starts_with("/proc") => {
-                        state.open_files.insert(format!("{pid} {}", file.display()));
-                    }
-                    _ => {}
-                }
-            }
-        }
-        Ok(state)
+            open_files: open_files().into_iter().collect(),
+        })
     }
 
     /// Waits until the host is as it was: what was killed may still be on its way out.
