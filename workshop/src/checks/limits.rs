@@ -3,7 +3,6 @@
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -17,7 +16,7 @@ use nix::unistd::Pid;
 
 use super::Check;
 use super::Fails::Step;
-use crate::container::{Ended, Runner, behind, end};
+use crate::container::{Ended, Runner, end};
 use crate::host::{cgroups, descendants, trees};
 use crate::machine::eventually;
 
@@ -339,24 +338,25 @@ fn odd_names_of_cgroups(runner: &Runner) -> Result<()> {
         }
     }
     ensure!(!odd.is_empty(), "there are no cgroups on this host");
-    let command = runner.command(["--pids-limit=7", "--memory=64m", "--cpus=1", "sleep", "777"]);
-    let mut shell = behind(&["sh", "-c", "read go; exec \"$@\"", "sh"], &command);
-    let shell = shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = shell.spawn().context("start a shell")?;
+    let join = r#"until [ "$1" = -- ]; do echo 0 > "$1" || exit; shift; done; shift; exec "$@""#;
+    let mut joined = Command::new("sh");
+    joined.args(["-c", join, "sh"]);
     for dir in &odd {
         fs::create_dir(dir).with_context(|| format!("mkdir {}", dir.display()))?;
-        let join = match dir.join("cgroup.subtree_control") {
+        let control = dir.join("cgroup.subtree_control");
+        let mut own = dir.clone();
+        if control.exists() {
             // In version 2 one with limited children has no processes.
-            control if control.exists() => {
-                fs::write(control, "+pids +memory +cpu").context("enable the controllers")?;
-                fs::create_dir(dir.join("host")).context("mkdir host")?;
-                dir.join("host/cgroup.procs")
-            }
-            _ => dir.join("cgroup.procs"),
-        };
-        fs::write(join, child.id().to_string()).context("join")?;
+            fs::write(control, "+pids +memory +cpu").context("enable the controllers")?;
+            own = dir.join("host");
+            fs::create_dir(&own).context("mkdir host")?;
+        }
+        joined.arg(own.join("cgroup.procs"));
     }
-    child.stdin.take().context("no stdin")?.write_all(b"go\n")?;
+    let command = runner.command(["--pids-limit=7", "--memory=64m", "--cpus=1", "sleep", "777"]);
+    joined.arg("--").arg(command.get_program()).args(command.get_args());
+    joined.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = joined.spawn().context("start a shell")?;
     let inside = |dir: &PathBuf| -> Result<Vec<PathBuf>> {
         let entries = fs::read_dir(dir)?.flatten().map(|entry| entry.path());
         Ok(entries.filter(|path| path.is_dir() && !path.ends_with("host")).collect())

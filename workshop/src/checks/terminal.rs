@@ -258,96 +258,92 @@ fn killed_in_full_screen(runner: &Runner) -> Result<()> {
     Ok(())
 }
 
-/// Who calls a shell inside.
-struct Caller {
-    /// A script, which has no job control, or else the shell at its prompt.
-    script: bool,
-    /// A program in between, as sudo and cargo are.
-    between: &'static str,
-    /// The shell that is called.
-    shell: &'static str,
-}
+/// How a shell inside is called: by what, and with which program in between, as sudo and cargo are.
+/// `sh` is a script, which has no job control, and `.` the shell at its prompt itself.
+type Caller = (&'static str, &'static str);
 
-impl Caller {
-    /// Calls it and has it ended. Fails unless the caller has the terminal then, as before.
-    fn has_it_after(
-        &self,
-        runner: &Runner,
-        end_it: fn(&mut Terminal, &Caller) -> Result<()>,
-    ) -> Result<()> {
-        let mut terminal = runner.terminal()?;
-        let mut run = format!("{} {} {}", self.between, terminal.run, self.shell);
-        if self.between == "sh" {
-            // With more to do, this shell stays.
-            let script = format!("{} {}\nexit $?", terminal.run, self.shell);
-            run = format!("sh {}", runner.put("between", script.as_bytes(), 0o644)?);
-        }
-        let lines = format!(
-            "echo ready $((1 + 1)); read word
-            {run}
-            echo ended with $?
-            read word; echo got $word.
-            sleep 777"
-        );
-        let caller = runner.put("caller", lines.as_bytes(), 0o644)?;
-        // `.`: by the shell at its prompt itself.
-        terminal.keys(&format!("{} {caller}\n", if self.script { "sh" } else { "." }))?;
-        terminal.wait_for("ready 2")?;
-        let before = (terminal.settings()?, terminal.foreground()?);
-        terminal.keys("\n")?;
-        terminal.keys("echo inside $((1 + 1))\n")?;
-        terminal.wait_for("inside 2")?;
-        end_it(&mut terminal, self)?;
-        // With which code does not matter: Debian's sh takes it for an error of its own that it
-        // cannot give the terminal back.
-        terminal.wait_for("ended with")?;
-        let now = (terminal.settings()?, terminal.foreground()?);
-        ensure!(now == before, "afterwards the terminal is {now:?} instead of {before:?}");
-        // First as it is typed, then as it is read.
-        terminal.keys("word\n")?;
-        terminal.wait_for("word").context("what is typed afterwards")?;
-        terminal.wait_for("got word.").context("what is read afterwards")?;
-        terminal.wait_for_state("sleep 777", 'S')?;
-        terminal.keys("\x03")?;
-        terminal.wait_for_no("sleep 777").context("^C afterwards")
+fn gives_the_terminal_back(runner: &Runner) -> Result<()> {
+    for (caller, exit) in [
+        (("sh", ""), "exit 4\n"),
+        (("sh", "env"), "exit 0\n"),
+        (("sh", "sh"), "exit 4\n"),
+        ((".", ""), "exit 0\n"),
+        ((".", "sh"), "exit 4\n"),
+    ] {
+        has_it_after(runner, caller, |terminal| terminal.keys(exit))?;
     }
+    Ok(())
 }
 
-/// Calls each shell that there is inside, from a script or from the prompt and with a program in
-/// between, and has it ended.
-fn called(
+fn killed_shell_gives_it_back(runner: &Runner) -> Result<()> {
+    for caller in [("sh", ""), ("sh", "sh"), (".", ""), (".", "env")] {
+        has_it_after(runner, caller, |terminal| {
+            // While a shell edits a line, the terminal's settings are its own.
+            terminal.keys("sleep 778\n")?;
+            let sleeps = terminal.wait_for_state("sleep 778", 'S')?;
+            kill(Pid::from_raw(sleeps.parent), Signal::SIGKILL).context("kill the shell")
+        })?;
+    }
+    Ok(())
+}
+
+/// Calls each shell that there is inside, and has it ended. Then the caller must have the terminal,
+/// as before.
+fn has_it_after(
     runner: &Runner,
-    callers: &[(bool, &'static str)],
-    end_it: fn(&mut Terminal, &Caller) -> Result<()>,
+    caller: Caller,
+    end_it: impl Fn(&mut Terminal) -> Result<()>,
 ) -> Result<()> {
     let mut shells = vec!["sh", "bash"];
     shells.retain(|shell| runner.run([shell, "-c", "exit 3"]).is_ok_and(|ended| ended.code == 3));
     ensure!(!shells.is_empty(), "no shell runs inside");
     for shell in shells {
-        for (script, between) in callers.iter().copied() {
-            let caller = if script { "a script" } else { "the prompt" };
-            let called = Caller { script, between, shell }.has_it_after(runner, end_it);
-            called.with_context(|| format!("{shell}, called from {caller} {between}"))?;
-        }
+        let mut terminal = runner.terminal()?;
+        let after = call(runner, &mut terminal, caller, shell, &end_it);
+        after.with_context(|| format!("{shell}, called by {caller:?}"))?;
     }
     Ok(())
 }
 
-fn gives_the_terminal_back(runner: &Runner) -> Result<()> {
-    let callers = [(true, ""), (true, "env"), (true, "sh"), (false, ""), (false, "sh")];
-    called(runner, &callers, |terminal, caller| {
-        // The shell's own exit code makes no difference.
-        terminal.keys(if caller.between.is_empty() { "exit 0\n" } else { "exit 4\n" })
-    })
-}
-
-fn killed_shell_gives_it_back(runner: &Runner) -> Result<()> {
-    called(runner, &[(true, ""), (true, "sh"), (false, ""), (false, "env")], |terminal, _| {
-        // While a shell edits a line, the terminal's settings are its own.
-        terminal.keys("sleep 778\n")?;
-        let sleeps = terminal.wait_for_state("sleep 778", 'S')?;
-        kill(Pid::from_raw(sleeps.parent), Signal::SIGKILL).context("kill the shell")
-    })
+fn call(
+    runner: &Runner,
+    terminal: &mut Terminal,
+    (by, between): Caller,
+    shell: &str,
+    end_it: impl Fn(&mut Terminal) -> Result<()>,
+) -> Result<()> {
+    let mut run = format!("{between} {} {shell}", terminal.run);
+    if between == "sh" {
+        // With more to do, this shell stays.
+        let script = format!("{} {shell}\nexit $?", terminal.run);
+        run = format!("sh {}", runner.put("between", script.as_bytes(), 0o644)?);
+    }
+    let lines = format!(
+        "echo ready $((1 + 1)); read word
+        {run}
+        echo ended with $?
+        read word; echo got $word.
+        sleep 777"
+    );
+    let caller = runner.put("caller", lines.as_bytes(), 0o644)?;
+    terminal.keys(&format!("{by} {caller}\n"))?;
+    terminal.wait_for("ready 2")?;
+    let before = (terminal.settings()?, terminal.foreground()?);
+    terminal.keys("\necho inside $((1 + 1))\n")?;
+    terminal.wait_for("inside 2")?;
+    end_it(terminal)?;
+    // With which code does not matter: Debian's sh takes it for an error of its own that it cannot
+    // give the terminal back.
+    terminal.wait_for("ended with")?;
+    let now = (terminal.settings()?, terminal.foreground()?);
+    ensure!(now == before, "afterwards the terminal is {now:?} instead of {before:?}");
+    // First as it is typed, then as it is read.
+    terminal.keys("word\n")?;
+    terminal.wait_for("word").context("what is typed afterwards")?;
+    terminal.wait_for("got word.").context("what is read afterwards")?;
+    terminal.wait_for_state("sleep 777", 'S')?;
+    terminal.keys("\x03")?;
+    terminal.wait_for_no("sleep 777").context("^C afterwards")
 }
 
 const TAKES_IT_AT_ITS_END: &str =
