@@ -260,8 +260,9 @@ pub fn copy_rootfs(rootfs: &Path, copy: &Path) -> Result<()> {
 
 /// A command, with another in front of it that starts it.
 pub fn behind(front: &[&str], command: &Command) -> Command {
-    let mut both = Command::new(front[0]);
-    both.args(&front[1..]).args(words(command)).stdin(Stdio::null());
+    let mut words = front.iter().map(OsStr::new).chain(words(command));
+    let mut both = Command::new(words.next().unwrap_or_default());
+    both.args(words).stdin(Stdio::null());
     both
 }
 
