@@ -203,15 +203,20 @@ impl Runner {
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("start it")
     }
 
-    /// Moments at which a kill or a signal may come, evenly spread from the start of `sleep 777` to
-    /// as long again after its command was there. There are as many as can be tried in that time.
-    pub fn moments(&self, time: Duration) -> Result<impl Iterator<Item = Duration> + use<>> {
+    /// How long it takes now until `sleep 777` runs in a container.
+    pub fn time_to_start(&self) -> Result<Duration> {
         let started = Instant::now();
         let mut child = self.sleeping()?;
         let there = command_below(child.id() as i32, "sleep 777").map(|_| started.elapsed());
         child.kill()?;
         child.wait()?;
-        let twice = 2 * there?;
+        there
+    }
+
+    /// Moments at which a kill or a signal may come, evenly spread from the start of `sleep 777` to
+    /// as long again after its command was there. There are as many as can be tried in that time.
+    pub fn moments(&self, time: Duration) -> Result<impl Iterator<Item = Duration> + use<>> {
+        let twice = 2 * self.time_to_start()?;
         // By the golden ratio: each comes into the widest gap that those before it have left.
         let moment = move |count| twice.mul_f64((f64::from(count) * 0.618034).fract());
         Ok(for_some(time, 10).map(moment))

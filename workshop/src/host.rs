@@ -26,7 +26,7 @@ use crate::machine::{Privilege, eventually, slowness};
 use cgroups::Sandbox;
 
 pub use cgroups::{cgroups, remove, trees};
-pub use processes::{Process, command_below, descendants, open_files, process, processes};
+pub use processes::{Process, command_below, descendants, process, processes};
 pub use state::{State, hostname};
 
 /// The first argument of a program that is started for a case: the case's name follows.

@@ -50,7 +50,7 @@ pub fn descendants(pid: i32) -> Vec<Process> {
 }
 
 /// All that the processes of the host have open, in order.
-pub fn open_files() -> Vec<String> {
+pub(super) fn open_files() -> Vec<String> {
     let mut open = Vec::new();
     for Process { pid, .. } in processes() {
         for fd in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
