@@ -7,17 +7,17 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, alarm};
 
-use crate::host::{self, Process, descendants, processes};
+use crate::host::{self, command_below};
 use crate::machine::{eventually, patience, slowness};
 use crate::temp::TempDir;
 use crate::terminal::Terminal;
@@ -30,7 +30,7 @@ pub struct Runner {
     pub caller: &'static [&'static str],
     /// How it was started last.
     last: Mutex<Vec<OsString>>,
-    /// The root filesystem of its containers, if it has come so far.
+    /// The root filesystem of its containers, if they have one.
     rootfs: Option<PathBuf>,
     /// A directory for the files of a check: the same path on the host and in the container.
     place: TempDir,
@@ -58,15 +58,24 @@ impl Ended {
         if self.code == code {
             return Ok(self);
         }
-        bail!("exit code {} instead of {code}{}", self.code, complaint(&self.stderr))
+        bail!("exit code {} instead of {code}{}", self.code, self.complaint())
+    }
+
+    /// What it says on standard error, to be put behind an error of ours.
+    fn complaint(&self) -> String {
+        let mut said = String::new();
+        for line in self.stderr.lines().filter(|line| !line.starts_with("Running [")) {
+            said += &format!("\n{line}");
+        }
+        if said.is_empty() { said } else { format!(", and it says:{said}") }
     }
 }
 
-/// What was said on standard error, to be put behind an error of ours.
-fn complaint(stderr: &str) -> String {
-    let said = stderr.lines().filter(|line| !line.starts_with("Running ["));
-    let said: String = said.map(|line| format!("\n{line}")).collect();
-    if said.is_empty() { said } else { format!(", and it says:{said}") }
+impl From<Output> for Ended {
+    fn from(output: Output) -> Ended {
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        Ended { code: code(output.status), stdout: output.stdout, stderr }
+    }
 }
 
 /// The exit code as a shell has it.
@@ -101,22 +110,20 @@ impl Runner {
         Ok(copy)
     }
 
-    /// The check's directory as the container will see it, if that is another one.
+    /// Where the container has the check's directory, as the host sees it, if it has its own root.
     fn inside(&self) -> Option<PathBuf> {
         let place = self.place.path().strip_prefix("/").ok()?;
-        self.rootfs.as_ref().map(|rootfs| rootfs.join(place))
+        Some(self.rootfs.as_ref()?.join(place))
     }
 
     /// Puts a file where host and container see it at the same path, which it returns.
     pub fn put(&self, name: &str, content: &[u8], mode: u32) -> Result<String> {
-        let path = self.place.path().join(name);
-        for path in
-            [Some(path.clone()), self.inside().map(|dir| dir.join(name))].into_iter().flatten()
-        {
+        for dir in [Some(self.place.path().to_owned()), self.inside()].into_iter().flatten() {
+            let path = dir.join(name);
             fs::write(&path, content)?;
             fs::set_permissions(&path, PermissionsExt::from_mode(mode))?;
         }
-        Ok(path.display().to_string())
+        Ok(self.place.path().join(name).display().to_string())
     }
 
     /// `PROGRAM run ARGS`, to be started in whatever way.
@@ -124,12 +131,18 @@ impl Runner {
         let mut command = Command::new(&self.argv[0]);
         command.args(&self.argv[1..]).args(args);
         let command = behind(self.caller, &command);
-        let line = [command.get_program()].into_iter().chain(command.get_args());
-        let line: Vec<_> = line.map(OsStr::to_owned).collect();
         if let Ok(mut last) = self.last.lock() {
-            *last = line;
+            *last = words(&command).map(OsStr::to_owned).collect();
         }
         command
+    }
+
+    /// The same, started by another command, such as `env -i`.
+    pub fn behind<S>(&self, front: &[&str], args: impl IntoIterator<Item = S>) -> Command
+    where
+        S: AsRef<OsStr>,
+    {
+        behind(front, &self.command(args))
     }
 
     /// How it was started last, as one would type it; nothing if it never was.
@@ -147,11 +160,12 @@ impl Runner {
 
     /// A copy of the program that every user can reach.
     pub fn copy(&self) -> Result<String> {
-        let name = Path::new(&self.argv[0]);
-        let path = env::var_os("PATH").filter(|_| name.components().count() == 1);
-        let mut files = env::split_paths(path.as_deref().unwrap_or_default());
-        let file = files.find_map(|dir| Some(dir.join(name)).filter(|file| file.is_file()));
-        let file = file.unwrap_or(name.to_owned());
+        let mut file = PathBuf::from(&self.argv[0]);
+        if file.components().count() == 1 {
+            let path = env::var_os("PATH").unwrap_or_default();
+            let mut files = env::split_paths(&path).map(|dir| dir.join(&file));
+            file = files.find(|file| file.is_file()).with_context(|| format!("no {file:?}"))?;
+        }
         let content = fs::read(&file).with_context(|| format!("read {}", file.display()))?;
         self.put("program", &content, 0o755)
     }
@@ -175,35 +189,37 @@ impl Runner {
         while !said.ends_with(b"ready\n") {
             let mut byte = [0];
             if stdout.read(&mut byte).context("read stdout")? == 0 {
-                let ended = child.wait_with_output()?;
-                let stderr = String::from_utf8_lossy(&ended.stderr);
-                bail!("it ended with {}, too soon{}", code(ended.status), complaint(&stderr));
+                let ended = Ended::from(child.wait_with_output()?);
+                bail!("it ended with {}, too soon{}", ended.code, ended.complaint());
             }
             said.push(byte[0]);
         }
         Ok(Running { child })
     }
 
-    /// Moments of a run of `sleep 777` at which a kill or a signal may come, evenly spread from its
-    /// start to as long again after its command was there.
-    pub fn moments(&self, count: u32) -> Result<impl Iterator<Item = Duration> + use<>> {
-        let started = Instant::now();
-        let mut child = self.sleeping()?;
-        let there = eventually(|| {
-            let there = processes().iter().any(|process| process.command == "sleep 777");
-            ensure!(there, "it does not start its command");
-            Ok(started.elapsed())
-        });
-        child.kill()?;
-        child.wait()?;
-        let (twice, count) = (2 * there?, count / slowness());
-        Ok((0..count).map(move |i| twice * i / count))
-    }
-
     /// Starts `sleep 777` in a container.
     pub fn sleeping(&self) -> Result<Child> {
         let mut command = self.command(["sleep", "777"]);
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("start it")
+    }
+
+    /// How long it takes now until `sleep 777` runs in a container.
+    pub fn time_to_start(&self) -> Result<Duration> {
+        let started = Instant::now();
+        let mut child = self.sleeping()?;
+        let there = command_below(child.id() as i32, "sleep 777").map(|_| started.elapsed());
+        child.kill()?;
+        child.wait()?;
+        there
+    }
+
+    /// Moments at which a kill or a signal may come, evenly spread from the start of `sleep 777` to
+    /// as long again after its command was there. There are as many as can be tried in that time.
+    pub fn moments(&self, time: Duration) -> Result<impl Iterator<Item = Duration> + use<>> {
+        let twice = 2 * self.time_to_start()?;
+        // By the golden ratio: each comes into the widest gap that those before it have left.
+        let moment = move |count| twice.mul_f64((f64::from(count) * 0.618034).fract());
+        Ok(for_some(time, 10).map(moment))
     }
 
     /// A shell on a terminal of its own, at which the container can be run by hand.
@@ -220,6 +236,13 @@ impl Drop for Runner {
             let _ = fs::remove_dir_all(inside);
         }
     }
+}
+
+/// Counts, from 0, as long as there is time, but at least so far: what is to be tried often is tried
+/// less often on a slow machine, instead of longer.
+pub fn for_some(time: Duration, least: u32) -> impl Iterator<Item = u32> {
+    let begun = Instant::now();
+    (0..).take_while(move |count| *count < least || begun.elapsed() < time)
 }
 
 /// A command line as one would type it.
@@ -246,18 +269,29 @@ pub fn copy_rootfs(rootfs: &Path, copy: &Path) -> Result<()> {
 
 /// A command, with another in front of it that starts it.
 pub fn behind(front: &[&str], command: &Command) -> Command {
-    let words = [command.get_program()].into_iter().chain(command.get_args());
-    let mut words = front.iter().map(|word| (*word).as_ref()).chain(words);
+    let mut words = front.iter().map(OsStr::new).chain(words(command));
     let mut both = Command::new(words.next().unwrap_or_default());
     both.args(words).stdin(Stdio::null());
     both
 }
 
+fn words(command: &Command) -> impl Iterator<Item = &OsStr> {
+    [command.get_program()].into_iter().chain(command.get_args())
+}
+
 /// Runs a command to its end.
 pub fn end(command: &mut Command) -> Result<Ended> {
     let output = command.output().with_context(|| format!("start {command:?}"))?;
-    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    Ok(Ended { code: code(output.status), stdout: output.stdout, stderr })
+    Ok(output.into())
+}
+
+/// Waits for the end of a program: its exit code. It is killed if it does not end.
+pub fn end_in_time(child: &mut Child) -> Result<i32> {
+    let ended = eventually(|| child.try_wait()?.context("it does not end"));
+    if ended.is_err() {
+        child.kill()?;
+    }
+    Ok(code(ended?))
 }
 
 /// The case in which we become a command with an alarm.
@@ -266,7 +300,7 @@ pub const ALARM: &str = "alarm";
 /// A command to which the kernel sends SIGALRM, a second after its start (`man 2 alarm`).
 pub fn alarmed(command: &Command) -> Result<Command> {
     let mut alarmed = host::ourselves(ALARM)?;
-    alarmed.arg(command.get_program()).args(command.get_args());
+    alarmed.args(words(command));
     Ok(alarmed)
 }
 
@@ -294,35 +328,19 @@ impl Running {
         kill(Pid::from_raw(self.pid()), signal).context("kill the runner")
     }
 
-    /// What runs below the runner.
-    pub fn processes(&self) -> Vec<Process> {
-        descendants(self.pid())
-    }
-
-    /// Waits for the end, ten seconds at most.
+    /// Waits for the end of the runner, and of all that holds its standard streams.
     pub fn end(mut self) -> Result<Ended> {
-        let code = code(self.in_time()?);
+        let code = end_in_time(&mut self.child)?;
         let (send, said) = channel();
         thread::spawn(move || send.send(self.child.wait_with_output()));
-        // Only the last who has its end of a pipe closes it.
         let Ok(output) = said.recv_timeout(patience()) else {
             bail!("it ended with {code}, but something of it lives on");
         };
-        let output = output.context("read what it says")?;
-        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        Ok(Ended { code, stdout: output.stdout, stderr })
+        Ok(output.context("read what it says")?.into())
     }
 
-    /// Waits for the end of the runner alone: what it left may hold its pipes open.
+    /// Waits for the end of the runner alone: its exit code.
     pub fn wait(mut self) -> Result<i32> {
-        Ok(code(self.in_time()?))
-    }
-
-    fn in_time(&mut self) -> Result<ExitStatus> {
-        let ended = eventually(|| self.child.try_wait()?.context("it does not end"));
-        if ended.is_err() {
-            self.child.kill()?;
-        }
-        ended
+        end_in_time(&mut self.child)
     }
 }

@@ -24,10 +24,9 @@ use nix::fcntl::{Flock, FlockArg};
 
 use crate::machine::{Privilege, eventually, slowness};
 use cgroups::Sandbox;
-use processes::process;
 
 pub use cgroups::{cgroups, remove, trees};
-pub use processes::{Process, descendants, open_files, processes};
+pub use processes::{Process, command_below, descendants, process, processes};
 pub use state::{State, hostname};
 
 /// The first argument of a program that is started for a case: the case's name follows.
@@ -122,8 +121,8 @@ fn run(program: &Command, options: &Options) -> Result<Output> {
     let mut path = env::var_os("PATH").unwrap_or_default();
     path.push(":/usr/sbin:/sbin");
     command.env("PATH", path);
-    command.env("CGROUPS", host.sandbox.procs().join(" "));
-    command.env(CGROUPS, env::join_paths(host.sandbox.dirs())?).envs(options.envs.iter().copied());
+    command.env("CGROUPS", host.sandbox.procs.join(" "));
+    command.env(CGROUPS, env::join_paths(&host.sandbox.dirs)?).envs(options.envs.iter().copied());
     let output = command.stdin(Stdio::null()).output().context("start a shell")?;
     let hung = output.status.code().is_none_or(|code| code == 128 + 9);
     let said = String::from_utf8_lossy(&output.stderr);

@@ -6,14 +6,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{Winsize, openpty};
+use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 use nix::unistd::{Pid, tcgetpgrp};
 
-use crate::container::{code, end};
-use crate::host::{Process, descendants, processes};
+use crate::container::{behind, code, end};
+use crate::host::{Process, descendants, process, processes};
 use crate::machine::eventually;
 
 /// A terminal with a shell in front of it, in which keys can be pressed.
@@ -36,11 +37,9 @@ impl Terminal {
 
     /// Opens one with a command alone, which is started as soon as Enter is pressed.
     pub fn before(command: &Command) -> Result<Terminal> {
-        let mut gate = Command::new("sh");
-        gate.args(["-c", r#"ulimit -c 0; echo ready; read enter; exec "$@""#, "sh"]);
-        gate.arg(command.get_program()).args(command.get_args());
-        let mut terminal = Terminal::with(&gate, String::new())?;
-        // Before it has the terminal, ^C reaches nobody.
+        let gate = ["sh", "-c", r#"ulimit -c 0; echo ready; read enter; exec "$@""#, "sh"];
+        let mut terminal = Terminal::with(&behind(&gate, command), String::new())?;
+        // Until then ^C reaches nobody.
         terminal.wait_for("ready")?;
         Ok(terminal)
     }
@@ -49,11 +48,14 @@ impl Terminal {
     fn with(leader: &Command, run: String) -> Result<Terminal> {
         let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(Some(&size), None).context("openpty")?;
-        // Ours alone, or it would not be closed when we close it.
+        // ^C throws nothing away of what is typed and said at the same time.
+        let mut settings = tcgetattr(&pty.slave).context("tcgetattr")?;
+        settings.local_flags |= LocalFlags::NOFLSH;
+        tcsetattr(&pty.slave, SetArg::TCSANOW, &settings).context("tcsetattr")?;
+        // Nobody else may have it open, or it would not be closed when we close it.
         fcntl(&pty.master, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).context("fcntl")?;
         let stdio = || pty.slave.try_clone().map(Stdio::from);
-        let mut shell = Command::new("setsid");
-        shell.args(["--ctty", "--wait"]).arg(leader.get_program()).args(leader.get_args());
+        let mut shell = behind(&["setsid", "--ctty", "--wait"], leader);
         shell.envs(leader.get_envs().filter_map(|(name, value)| Some((name, value?))));
         let shell = shell.stdin(stdio()?).stdout(stdio()?).stderr(stdio()?).spawn()?;
         Ok(Terminal { shell, master: pty.master, screen: String::new(), run })
@@ -64,18 +66,19 @@ impl Terminal {
         File::from(self.master.try_clone()?).write_all(keys.as_bytes()).context("type")
     }
 
-    /// Changes its size, as who drags the corner of a window does.
+    /// Changes its size, like somebody who drags the corner of a window.
     pub fn resize(&self, rows: u16, columns: u16) -> Result<()> {
-        let mut stty = Command::new("stty");
-        stty.args(["rows", &rows.to_string(), "columns", &columns.to_string()]);
-        end(stty.stdin(self.master.try_clone()?))?.expect(0).context("stty").map(drop)
+        self.stty(&["rows", &rows.to_string(), "columns", &columns.to_string()]).map(drop)
     }
 
     /// Its settings, in the words of stty.
     pub fn settings(&self) -> Result<String> {
-        let mut stty = Command::new("stty");
-        let settings = end(stty.arg("-a").stdin(self.master.try_clone()?))?.expect(0);
-        Ok(settings.context("stty")?.text())
+        self.stty(&["-a"])
+    }
+
+    fn stty(&self, args: &[&str]) -> Result<String> {
+        let said = end(Command::new("stty").args(args).stdin(self.master.try_clone()?))?;
+        Ok(said.expect(0).context("stty")?.text())
     }
 
     /// Does it show a text, after what was waited for last?
@@ -84,45 +87,44 @@ impl Terminal {
         Ok(self.screen.contains(text))
     }
 
-    /// The exit code of what leads its session, if that has ended.
-    pub fn ended(&mut self) -> Result<Option<i32>> {
-        Ok(self.shell.try_wait()?.map(code))
-    }
-
     /// Closes it, as who closes the window does.
     pub fn hang_up(&mut self) -> Result<()> {
         self.master = File::open("/dev/null")?.into();
         Ok(())
     }
 
-    /// Waits for the end of what leads its session: its exit code.
+    /// The exit code of the leader of its session, if that has ended.
+    pub fn ended(&mut self) -> Result<Option<i32>> {
+        Ok(self.shell.try_wait()?.map(code))
+    }
+
+    /// Waits for the end of the leader of its session: its exit code.
     pub fn end(&mut self) -> Result<i32> {
         eventually(|| {
-            // Who has still to say something could not end.
+            // It cannot end before what it says is read.
             self.read()?;
             self.ended()?.context("it does not end")
         })
     }
 
-    /// The process group in front of it.
+    /// The process group in the foreground.
     pub fn foreground(&self) -> Result<Pid> {
         tcgetpgrp(&self.master).context("tcgetpgrp")
     }
 
-    /// Waits until the terminal shows a text, after what was waited for last; ten seconds at most.
+    /// Waits until it shows a text, after what was waited for last.
     pub fn wait_for(&mut self, text: &str) -> Result<()> {
         eventually(|| {
             self.read()?;
-            let at = self.screen.find(text);
-            let shown = || self.screen.replace('\r', "");
-            let at =
-                at.with_context(|| format!("no {text:?} on the terminal, but:\n{}", shown()))?;
+            let Some(at) = self.screen.find(text) else {
+                bail!("no {text:?} on the terminal, but:\n{}", self.screen.replace('\r', ""));
+            };
             self.screen.drain(..at + text.len());
             Ok(())
         })
     }
 
-    /// What the terminal shows, after what was waited for last, within some time.
+    /// What it shows, after what was waited for last, within some time.
     pub fn watch(&mut self, time: Duration) -> Result<String> {
         let end = Instant::now() + time;
         while Instant::now() < end {
@@ -143,8 +145,8 @@ impl Terminal {
 
     /// What runs at the terminal: the runner first, the command last.
     pub fn processes(&self) -> Vec<Process> {
-        let mut found = descendants(self.shell.id() as i32);
-        // `setsid` may have put a process of its own before the shell.
+        let leader = self.shell.id() as i32;
+        let mut found: Vec<_> = process(leader).into_iter().chain(descendants(leader)).collect();
         found.retain(|process| process.command != "sh -i");
         found
     }
@@ -161,8 +163,9 @@ impl Terminal {
     pub fn wait_for_no(&mut self, command: &str) -> Result<()> {
         eventually(|| {
             self.read()?;
-            let found = processes().into_iter().find(|process| process.command.contains(command));
-            found.map_or(Ok(()), |found| bail!("`{}` is still there", found.command))
+            let left = processes().into_iter().find(|process| process.command.contains(command));
+            ensure!(left.is_none(), "{left:?} is still there");
+            Ok(())
         })
     }
 }

@@ -5,13 +5,12 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
 use super::Check;
 use super::Fails::{Saboteur, Step};
-use crate::container::{Runner, behind, end};
+use crate::container::{Runner, end};
 use crate::host::{self, State};
 
 #[rustfmt::skip] // A check is two lines.
@@ -20,10 +19,9 @@ pub(super) const CHECKS: &[Check] = &[
         "The command runs, and standard output holds what it says and nothing else."),
     Check::new("announces-it", 1, announces_it, Saboteur(r#""$REAL" "$@" 2>/dev/null"#),
         "`Running [COMMAND ARGS]` is said on standard error."),
-    Check::new("options-stop-at-the-command", 1, options_stop_at_the_command, Saboteur(r#"for a; do shift; [ "$a" = -h ] || set -- "$@" "$a"; done; exec "$REAL" "$@""#,),
+    Check::new("options-stop-at-the-command", 1, options_stop_at_the_command, Saboteur(WITHOUT_H),
         "What looks like an option behind the command is the command's."),
-    Check::new("arguments-need-not-be-text", 1, arguments_need_not_be_text, Saboteur(r#"for a; do shift; set -- "$@" "$(printf %s "$a" | LC_ALL=C tr -d '\200-\377')"; done
-               exec "$REAL" "$@""#,),
+    Check::new("arguments-need-not-be-text", 1, arguments_need_not_be_text, Saboteur(ASCII_ALONE),
         "Arguments that are not UTF-8 arrive as they are."),
     Check::new("passes-stdin", 1, passes_stdin, Saboteur(r#"exec "$REAL" "$@" </dev/null"#),
         "The command reads the runner's standard input."),
@@ -39,8 +37,7 @@ pub(super) const CHECKS: &[Check] = &[
         "The environment is PATH, HOME and TERM, and the host's is not even PID 1's."),
     Check::new("own-umask", 4, own_umask, Step(3),
         "What it creates is 0644 (umask 0022), whatever the caller's umask is."),
-    Check::new("knows-nothing-of-the-host", 4, knows_nothing_of_the_host, Saboteur(r#"shift; [ "$1" = --rootfs ] && ROOTFS=$2 && shift 2
-               exec "$REAL" run --rootfs "$ROOTFS" env "ROOTFS=$ROOTFS" "$@""#,),
+    Check::new("knows-nothing-of-the-host", 4, knows_nothing_of_the_host, Saboteur(TELLS_THE_ROOTFS),
         "PID 1's environment, arguments and open files do not tell where the root filesystem \
          and the cgroup are on the host."),
 ];
@@ -58,6 +55,10 @@ fn announces_it(runner: &Runner) -> Result<()> {
     Ok(())
 }
 
+/// It takes `-h` for its own, wherever it stands.
+const WITHOUT_H: &str =
+    r#"for a; do shift; [ "$a" = -h ] || set -- "$@" "$a"; done; exec "$REAL" "$@""#;
+
 fn options_stop_at_the_command(runner: &Runner) -> Result<()> {
     let said = runner.run(["echo", "-h", "--help", "--", "--hostname", "x"])?.expect(0)?.text();
     ensure!(said == "-h --help -- --hostname x\n", "echo was given {said:?}");
@@ -65,6 +66,9 @@ fn options_stop_at_the_command(runner: &Runner) -> Result<()> {
     ensure!(said == "-h --\n", "behind `--`, echo was given {said:?}");
     Ok(())
 }
+
+const ASCII_ALONE: &str = r#"for a; do shift
+    set -- "$@" "$(printf %s "$a" | LC_ALL=C tr -d '\200-\377')"; done; exec "$REAL" "$@""#;
 
 fn arguments_need_not_be_text(runner: &Runner) -> Result<()> {
     let bytes = b"\xff caf\xe9 \xc3\xa9";
@@ -83,12 +87,10 @@ fn passes_stdin(runner: &Runner) -> Result<()> {
 }
 
 fn bears_closed_streams(runner: &Runner) -> Result<()> {
-    let command = runner.command(["sh", "-c", "exit 3"]);
     for streams in ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", "2>/dev/full"] {
-        let mut shell = Command::new("sh");
-        shell.arg("-c").arg(format!(r#""$@" {streams}; exit $?"#)).arg("sh");
-        shell.arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
-        end(&mut shell)?.expect(3).with_context(|| format!("with {streams}"))?;
+        let front = ["sh", "-c", &format!(r#""$@" {streams}; exit $?"#), "sh"];
+        let ended = end(&mut runner.behind(&front, ["sh", "-c", "exit 3"]))?.expect(3);
+        ended.with_context(|| format!("with {streams}"))?;
     }
     Ok(())
 }
@@ -115,35 +117,36 @@ fn renaming_stays_inside(runner: &Runner) -> Result<()> {
 }
 
 fn own_environment(runner: &Runner) -> Result<()> {
-    let env =
-        |command: &mut Command| end(command.env("SECRET", "of the host").env("TERM", "vt100"));
-    let inside = env(&mut runner.command(["env"]))?.expect(0)?.text();
+    let front = ["env", "SECRET=of the host", "TERM=vt100"];
+    let inside = end(&mut runner.behind(&front, ["env"]))?.expect(0)?.text();
     ensure!(!inside.contains("SECRET"), "the host's environment is inside, with its SECRET");
     let mut names: Vec<_> = inside.lines().filter_map(|line| line.split('=').next()).collect();
     names.sort_unstable();
     ensure!(names == ["HOME", "PATH", "TERM"], "the command's environment is {}", names.join(", "));
     ensure!(inside.contains("TERM=vt100"), "TERM is not the terminal's: {inside:?}");
-    let pid1 = env(&mut runner.command(["cat", "/proc/1/environ"]))?.expect(0)?.text();
+    let pid1 = end(&mut runner.behind(&front, ["cat", "/proc/1/environ"]))?.expect(0)?.text();
     ensure!(pid1.contains("PATH="), "PID 1's environment is {pid1:?}");
     ensure!(!pid1.contains("SECRET"), "PID 1 shows the host's environment: {pid1:?}");
     Ok(())
 }
 
 fn own_umask(runner: &Runner) -> Result<()> {
-    // Without a /dev/shm of its own it would leave the file to others.
+    // It removes the file, for in a /dev/shm that is the host's others would find it.
     let script = "umask; cd /dev/shm && : > new && stat -c %a new /dev /dev/pts . && rm new";
+    let right = "0022\n644\n755\n755\n1777\n";
     for umask in ["077", "000"] {
         let front = ["sh", "-c", &format!("umask {umask}; exec \"$@\""), "sh"];
-        let said = end(&mut behind(&front, &runner.command(["sh", "-c", script])))?.expect(0)?;
-        let text = said.text();
-        let right = "0022\n644\n755\n755\n1777\n";
-        ensure!(text == right, "with umask {umask} it says {text:?} instead of {right:?}");
+        let said = end(&mut runner.behind(&front, ["sh", "-c", script]))?.expect(0)?.text();
+        ensure!(said == right, "with umask {umask} it says {said:?} instead of {right:?}");
     }
     Ok(())
 }
 
-/// What the command can read about PID 1 and itself, again and again as to open files. (The mount on
-/// `/` in `mountinfo`, and `/proc/1/exe`, show paths of the host: that is the kernel's doing.)
+const TELLS_THE_ROOTFS: &str = r#"shift; [ "$1" = --rootfs ] && ROOTFS=$2 && shift 2
+    exec "$REAL" run --rootfs "$ROOTFS" env "ROOTFS=$ROOTFS" "$@""#;
+
+/// What the command can read about PID 1 and itself. (`/proc/1/exe`, and the mount on `/` in
+/// `mountinfo`, show paths of the host, too: that is the kernel's doing.)
 const READ_ALL: &str = "cd /proc; cat 1/environ 1/cmdline self/environ; \
                         ls -l 1/cwd 1/root; for i in 1 2 3 4 5 6 7 8 9; do ls -l 1/fd; done; exit 0";
 
@@ -152,34 +155,28 @@ fn knows_nothing_of_the_host(runner: &Runner) -> Result<()> {
     // The name of this throw-away host is in the paths of both, the root filesystem and the cgroup.
     let secret = rootfs.ancestors().nth(2).and_then(Path::file_name).context("a name")?;
     let secret = secret.to_string_lossy();
-    let up = "../".repeat(env::current_dir()?.components().count());
-    let relative = format!("{up}.{}", rootfs.display());
     let absolute = rootfs.display().to_string();
-    let set = |variable: &str| vec!["env".into(), format!("ROOTFS={variable}")];
-    let option = |option: &str| vec!["--rootfs".into(), option.to_owned()];
-    for (front, options) in [
-        (set(&absolute), Vec::new()),
-        (set(&relative), Vec::new()),
-        (set("/"), option(&absolute)),
-        (set("/"), option(&relative)),
-    ] {
-        let front: Vec<_> = front.iter().map(String::as_str).collect();
-        let look = |command: &[&str]| {
-            let words = options.iter().map(String::as_str).chain(command.iter().copied());
-            end(&mut behind(&front, &runner.command(words)))
-        };
-        let mut said = look(&["sh", "-c", READ_ALL])?.expect(0)?.text();
-        // As soon as it runs, and several times: PID 1 is not done yet with what it does. So `ls` may
-        // fail to find what it has just listed.
-        for _ in 0..5 {
-            let open = look(&["ls", "-l", "/proc/1/fd"])?;
-            ensure!(open.code <= 1, "exit code {}: {}", open.code, open.stderr);
-            said += &open.text();
+    let relative = "../".repeat(env::current_dir()?.components().count()) + "." + &absolute;
+    for path in [&absolute, &relative] {
+        let variable = format!("ROOTFS={path}");
+        for (front, options) in
+            [(["env", &variable], &[][..]), (["env", "ROOTFS=/"], &["--rootfs", path])]
+        {
+            let look =
+                |command: &[&str]| end(&mut runner.behind(&front, options.iter().chain(command)));
+            let mut said = look(&["sh", "-c", READ_ALL])?.expect(0)?.text();
+            // At once and several times: PID 1 may still be at work, and close a file meanwhile, so
+            // that `ls` does not find what it has listed: code 1.
+            for _ in 0..5 {
+                let open = look(&["ls", "-l", "/proc/1/fd"])?;
+                ensure!(open.code <= 1, "exit code {}: {}", open.code, open.stderr);
+                said += &open.text();
+            }
+            let told = said.split(['\0', '\n']).find(|line| line.contains(secret.as_ref()));
+            ensure!(told.is_none(), "inside it can be read: {}", told.unwrap_or_default());
+            let open = said.lines().find(|line| is_a_file(line)).unwrap_or_default();
+            ensure!(open.is_empty(), "PID 1 has a file of the host's open: {open}");
         }
-        let told = said.split(['\0', '\n']).find(|line| line.contains(secret.as_ref()));
-        ensure!(told.is_none(), "inside it can be read: {}", told.unwrap_or_default());
-        let open = said.lines().find(|line| is_a_file(line)).unwrap_or_default();
-        ensure!(open.is_empty(), "PID 1 has a file of the host's open: {open}");
     }
     Ok(())
 }

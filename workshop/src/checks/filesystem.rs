@@ -1,19 +1,18 @@
 //! The filesystem: a root, a `/proc`, a `/dev` and a `/sys` of its own, and mounts that stay inside.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::fcntl::{Flock, FlockArg};
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::mount::{MsFlags, mount};
 use nix::sys::signal::Signal::SIGKILL;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
 use super::Check;
 use super::Fails::{Saboteur, Step};
-use crate::container::{Runner, behind, end};
+use crate::container::{Runner, end};
 use crate::host::State;
 
 /// A root by chroot(2), with the host's `/proc` in it.
@@ -125,49 +124,27 @@ const DEVICES: &[(&str, u64, u64)] = &[
 ];
 
 /// Parts of `/proc` and `/sys` that are the host's, and something in each.
-const PARTS: &[&str] = &[
-    "/proc/sys",
-    "/proc/sys/kernel/hostname",
-    "/proc/bus",
-    "/proc/bus/pci",
-    "/proc/fs",
-    "/proc/irq",
-    "/proc/irq/default_smp_affinity",
-    "/proc/acpi",
-    "/proc/scsi",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/sysrq-trigger",
-    "/sys",
-    "/sys/kernel",
-    "/sys/class/net",
-];
+const PARTS: &str = "/proc/sys /proc/sys/kernel/hostname /proc/bus /proc/bus/pci /proc/fs /proc/irq \
+    /proc/irq/default_smp_affinity /proc/acpi /proc/scsi /proc/kcore /proc/keys \
+    /proc/sysrq-trigger /sys /sys/kernel /sys/class/net";
 
-/// Mode, owner, group, and when it was changed last.
-type Look = (u32, u32, u32, i64);
-
-/// How those objects of the host's are now. What is changed in one `/proc` shows in those that are
+/// Mode, owner and group of those objects of the host's, and for devices when they were changed; the
+/// others have the time of the first look. What is changed in one `/proc` shows in those that are
 /// mounted later, so it is a new one that is looked at, on `/mnt`.
-fn objects() -> Result<BTreeMap<String, Look>> {
-    mount(Some("proc"), "/mnt", Some("proc"), MsFlags::empty(), None::<&str>).context("mount")?;
-    let devices = DEVICES.iter().map(|(name, ..)| format!("/dev/{name}"));
-    let parts = PARTS.iter().map(|part| part.replace("/proc", "/mnt"));
-    let looks = devices.chain(parts).filter_map(|path| {
-        let is = fs::metadata(&path).ok()?;
-        // The times in `/proc` and `/sys` are those of the first look.
-        let time = if path.starts_with("/dev") { is.mtime() } else { 0 };
-        Some((path, (is.mode(), is.uid(), is.gid(), time)))
-    });
-    let looks = looks.collect();
-    umount2("/mnt", MntFlags::empty()).context("umount /mnt")?;
-    Ok(looks)
+fn objects() -> Result<Vec<String>> {
+    let script = format!(
+        "mount -t proc proc /mnt; cd /dev; stat -c '%a %u:%g /dev/%n %Y' {}
+        for part in {PARTS}; do [ ! -e $part ] || stat -c '%a %u:%g %n' $part; done; umount /mnt",
+        devices("")
+    );
+    let script = script.replace("/proc/", "/mnt/");
+    let said = end(Command::new("sh").args(["-c", &script]))?.expect(0)?.text();
+    Ok(said.lines().map(|line| line.replace("/mnt", "/proc")).collect())
 }
 
-/// Gives a part of `/proc` or `/sys` back what a container has changed: there is no other for us.
-fn restore(path: &str, (mode, uid, gid, _): Look) {
-    let path = path.replace("/mnt", "/proc");
-    let _ = chown(&path, Some(uid), Some(gid));
-    let _ = fs::set_permissions(&path, Permissions::from_mode(mode));
+/// The devices' names, in a directory.
+fn devices(dir: &str) -> String {
+    DEVICES.iter().map(|(name, ..)| format!("{dir}{name} ")).collect()
 }
 
 /// Holds what a throw-away host has not of its own, but of the machine: `/proc` and `/sys`.
@@ -191,29 +168,28 @@ pub(crate) fn own_devices() -> Result<()> {
 fn nothing_of_the_host_changes(runner: &Runner) -> Result<()> {
     own_devices()?;
     let _held = hold_the_machine()?;
-    let names: Vec<_> = DEVICES.iter().map(|(name, ..)| format!("/dev/{name}")).collect();
     // What it sets in `/proc` and `/sys` does no harm.
     let script = format!(
         "for it in {}; do chmod 600 $it; chown 7:7 $it; touch -d '2001-02-03 04:05' $it; done; \
-         for it in {}; do chmod +t $it; chown :7 $it; done; exit 0",
-        names.join(" "),
-        PARTS.join(" ")
+         for it in {PARTS}; do chmod +t $it; chown :7 $it; done; exit 0",
+        devices("/dev/"),
     );
     let before = objects()?;
     for front in [&["env"][..], &["unshare", "-Ur"]] {
-        let tried = end(&mut behind(front, &runner.command(["sh", "-c", &script])));
+        let tried = end(&mut runner.behind(front, ["sh", "-c", &script]));
         let now = objects()?;
-        let changed = before.iter().filter(|(path, look)| now.get(*path) != Some(look));
-        let changed: Vec<_> = changed.inspect(|(path, look)| restore(path, **look)).collect();
-        tried?.expect(0).with_context(|| format!("by {front:?}"))?;
-        if let Some((path, before)) = changed.first() {
-            let tell = |(mode, uid, gid, time): &Look| format!("{mode:o} {uid}:{gid} {time}");
-            let now = now.get(*path).map(tell).unwrap_or_default();
-            let path = path.replace("/mnt", "/proc");
-            bail!("by {front:?}: {path} was {}, and is {now}", tell(before));
+        let changed: Vec<_> = before.iter().filter(|line| !now.contains(line)).collect();
+        for line in &changed {
+            // There is no other `/proc` or `/sys` for us.
+            let fields: Vec<_> = line.split(' ').collect();
+            let restore = format!("chown {1} {2}; chmod {0} {2}", fields[0], fields[1], fields[2]);
+            end(Command::new("sh").args(["-c", &restore]))?;
         }
+        tried?.expect(0).with_context(|| format!("by {front:?}"))?;
+        let is = now.iter().find(|line| !before.contains(line));
+        ensure!(changed.is_empty(), "by {front:?}: {:?} became {is:?}", changed[0]);
         for script in DEVICES_WORK {
-            let said = end(&mut behind(front, &runner.command(["sh", "-c", script])))?;
+            let said = end(&mut runner.behind(front, ["sh", "-c", script]))?;
             said.expect(0).with_context(|| format!("by {front:?}: {script}"))?;
         }
     }
@@ -235,8 +211,8 @@ fn lets_go_of_the_host(runner: &Runner) -> Result<()> {
     ensure!(mounts.contains("of-the-host"), "it is not even on the host");
     let inside = runner.run(["cat", "/proc/self/mountinfo"])?.expect(0)?.text();
     let left = inside.lines().find(|line| line.contains("of-the-host"));
-    let on = left.and_then(|line| line.split(' ').nth(4));
-    on.map_or(Ok(()), |on| bail!("a mount of the host's is inside, on {on}"))
+    ensure!(left.is_none(), "a mount of the host's is inside: {}", left.unwrap_or_default());
+    Ok(())
 }
 
 fn root_cannot_leave(runner: &Runner) -> Result<()> {

@@ -12,10 +12,9 @@ use nix::unistd::Pid;
 
 use super::Check;
 use super::Fails::{Saboteur, Step};
-use crate::container::{Runner, code};
-use crate::host::{State, descendants, processes};
+use crate::container::{Runner, end, end_in_time, for_some};
+use crate::host::{State, command_below, descendants, process};
 use crate::machine::eventually;
-use crate::machine::slowness;
 
 #[rustfmt::skip] // A check is two lines.
 pub(super) const CHECKS: &[Check] = &[
@@ -31,9 +30,7 @@ pub(super) const CHECKS: &[Check] = &[
         "That holds at any moment of its start, too.").free(&[1, 2]),
     Check::new("no-inherited-descriptors", 3, no_inherited_descriptors, Step(2),
         "Nothing that the caller left open is open inside, in PID 1 neither."),
-    Check::new("leaves-the-runner-alone", 3, leaves_the_runner_alone, Saboteur(r#"shift; line=$TMPDIR/line; mkfifo "$line"; trap 'kill -KILL $!; exit 143' TERM
-               unshare --pid --fork --kill-child sh -c 'exec 3>"$0"; "$@" 3>&- & sleep 3
-                   exec 3>&-; wait' "$line" "$@" & cat <"$line" >/dev/null; rm "$line"; wait"#,),
+    Check::new("leaves-the-runner-alone", 3, leaves_the_runner_alone, Saboteur(READS_A_PIPE),
         "A command that seizes what PID 1 has open keeps the runner from nothing.").free(&[1, 2]),
 ];
 
@@ -46,15 +43,17 @@ fn pid_1(runner: &Runner) -> Result<()> {
 }
 
 fn reaps_orphans(runner: &Runner) -> Result<()> {
-    // One orphan dies of a real-time signal, which not every wait understands.
-    let script = "(sleep 0.2 &); (sh -c 'sleep 0.2; kill -40 $$' &); echo ready; exec sleep 777";
-    let running = runner.start(&[], script)?;
-    sleep(Duration::from_secs(1));
-    eventually(|| {
-        let zombies: Vec<_> = processes().into_iter().filter(|p| p.state == 'Z').collect();
-        ensure!(zombies.is_empty(), "nobody reaps: there are {} zombies", zombies.len());
-        Ok(())
-    })?;
+    let running = runner.start(&[], "(sleep 778 &); (sleep 779 &); echo ready; exec sleep 777")?;
+    // Not every wait understands a death by a real-time signal.
+    for (orphan, signal) in [("sleep 778", "-TERM"), ("sleep 779", "-40")] {
+        let orphan = command_below(1, orphan)?.pid;
+        end(Command::new("sh").args(["-c", &format!("kill {signal} {orphan}")]))?.expect(0)?;
+        eventually(|| {
+            let zombie = process(orphan);
+            ensure!(zombie.is_none(), "nobody reaps what has died of {signal}: {zombie:?}");
+            Ok(())
+        })?;
+    }
     running.signal(SIGKILL)
 }
 
@@ -69,11 +68,7 @@ fn ends_with_its_command(runner: &Runner) -> Result<()> {
 fn killed_runner_leaves_nobody(runner: &Runner) -> Result<()> {
     let before = State::now()?;
     let running = runner.start(&[], "sleep 777 & echo ready; wait")?;
-    eventually(|| {
-        let sleeps = running.processes().iter().any(|process| process.command == "sleep 777");
-        ensure!(sleeps, "the command is not to be seen below the runner");
-        Ok(())
-    })?;
+    command_below(running.pid(), "sleep 777")?;
     running.signal(SIGKILL)?;
     running.wait()?;
     before.processes_restored()
@@ -81,37 +76,37 @@ fn killed_runner_leaves_nobody(runner: &Runner) -> Result<()> {
 
 fn killed_early_leaves_nobody(runner: &Runner) -> Result<()> {
     let before = State::now()?;
-    let mut seen = false;
-    for moment in runner.moments(100)? {
+    for moment in runner.moments(Duration::from_secs(2))? {
         let mut child = runner.sleeping()?;
         sleep(moment);
-        seen |= processes().iter().any(|process| process.command == "sleep 777");
         child.kill()?;
         child.wait()?;
     }
-    ensure!(seen, "none came so far as to start its command");
     before.processes_restored()
 }
 
 fn no_inherited_descriptors(runner: &Runner) -> Result<()> {
-    let command = runner.command(["sh", "-c", "sleep 777 & wait"]);
-    let mut caller = Command::new("sh");
-    caller.args(["-c", r#"exec "$@" 7</ 9</proc"#, "sh"]).stdin(Stdio::null());
-    caller.arg(command.get_program()).args(command.get_args()).stderr(Stdio::null());
-    let mut caller = caller.spawn()?;
+    let front = ["sh", "-c", r#"exec "$@" 7</ 9</proc"#, "sh"];
+    let mut command = runner.behind(&front, ["sh", "-c", "sleep 777 & wait"]);
+    let mut caller = command.stderr(Stdio::null()).spawn()?;
+    let started = command_below(caller.id() as i32, "sleep 777");
     let closed = eventually(|| {
-        let inside = descendants(caller.id() as i32);
-        let started = inside.iter().any(|process| process.command == "sleep 777");
-        ensure!(started, "the command does not start");
         // PID 1 may still be about to close what it told the runner by.
+        let inside = descendants(caller.id() as i32);
         let open: Vec<_> = inside.iter().flat_map(|process| descriptors(process.pid)).collect();
         ensure!(open.is_empty(), "open inside: {open:?}");
         Ok(())
     });
     caller.kill()?;
     caller.wait()?;
-    closed
+    started.and(closed)
 }
+
+/// Its runner reads all that is said on a pipe, and does not end before that ends.
+const READS_A_PIPE: &str = r#"shift; line=$TMPDIR/line; mkfifo "$line"
+    trap 'kill -KILL $!; exit 143' TERM
+    unshare --pid --fork --kill-child sh -c 'exec 3>"$0"; "$@" 3>&- & sleep 3
+        exec 3>&-; wait' "$line" "$@" & cat <"$line" >/dev/null; rm "$line"; wait"#;
 
 /// A script that holds on to whatever PID 1 has open, and does something with it for ever. PID 1 has
 /// another number where `/proc` is the host's.
@@ -126,26 +121,19 @@ fn seizing(and_then: &str) -> String {
 
 fn leaves_the_runner_alone(runner: &Runner) -> Result<()> {
     let before = State::now()?;
-    for i in 0..40 / slowness() {
-        // What is written there is for the runner; and what PID 1 writes, is not for the command.
-        let script = seizing(["yes >&9", "cat <&9"][i as usize % 2]);
+    for count in for_some(Duration::from_secs(2), 6) {
+        // What is written there is for the runner, and what PID 1 writes is not for the command.
+        let script = seizing(if count % 2 == 0 { "yes >&9" } else { "cat <&9" });
         let mut command = runner.command(["sh", "-c", &script]);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let pid = child.id() as i32;
-        eventually(|| {
-            let sleeps = processes().iter().any(|process| process.command == "sleep 777");
-            sleeps.then_some(()).context("the command does not start")
-        })?;
+        command_below(pid, "sleep 777")?;
         let at_first = memory(pid)?;
-        // Who reads all that is written there has read much by then.
+        // A runner that reads all that is written there would have read much by then.
         sleep(Duration::from_millis(20));
         let grown = memory(pid)? - at_first;
         kill(Pid::from_raw(pid), SIGTERM)?;
-        let ended = eventually(|| child.try_wait()?.context("TERM does not end it"));
-        if ended.is_err() {
-            child.kill()?;
-        }
-        let code = code(ended?);
+        let code = end_in_time(&mut child).context("after TERM")?;
         ensure!(code == 143, "exit code {code} after TERM, instead of 143");
         ensure!(grown < 1 << 12, "the runner's memory has grown by {grown} KiB");
     }
@@ -162,13 +150,13 @@ fn memory(pid: i32) -> Result<i64> {
 
 /// What a process has open above standard error, the kernel's nameless objects left out.
 fn descriptors(pid: i32) -> Vec<String> {
-    let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-    let above = entries.filter(|entry| {
-        entry.file_name().to_str().and_then(|name| name.parse().ok()).is_some_and(|fd: i32| fd > 2)
-    });
-    let links = above.filter_map(|entry| fs::read_link(entry.path()).ok());
-    links
-        .map(|link| link.display().to_string())
-        .filter(|link| !link.starts_with("anon_inode:"))
-        .collect()
+    let mut open = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
+        let fd: Option<i32> = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        let Ok(file) = fs::read_link(entry.path()) else { continue };
+        if fd > Some(2) && !file.to_string_lossy().starts_with("anon_inode:") {
+            open.push(file.display().to_string());
+        }
+    }
+    open
 }

@@ -1,16 +1,16 @@
 //! What is left on the host: nothing, however it ends.
 
 use std::fs::{self, File};
-use std::process::{Command, Stdio};
 use std::thread;
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, anyhow, ensure};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal::{SIGKILL, SIGTERM};
 
 use super::Check;
 use super::Fails::{Saboteur, Step};
-use crate::container::{Ended, Runner, end};
+use crate::container::{Runner, end, for_some};
 use crate::host::{State, cgroups, trees};
 use crate::machine::eventually;
 
@@ -25,14 +25,11 @@ pub(super) const CHECKS: &[Check] = &[
         "A cgroup that a killed runner left is removed by the next run."),
     Check::new("spares-others", 5, spares_others, Step(4),
         "A run removes no cgroup that is in use, across PID namespaces neither."),
-    Check::new("spares-what-is-locked", 5, spares_what_is_locked, Saboteur(r#"for tree in $(echo "$WORKSHOP_CGROUPS" | tr : ' '); do rmdir "$tree"/step05-*; done
-               exec "$REAL" "$@""#,),
+    Check::new("spares-what-is-locked", 5, spares_what_is_locked, Saboteur(REMOVES_THE_LOCKED),
         "A cgroup in the making, empty but locked, is spared as well."),
-    Check::new("spares-what-is-not-ours", 5, spares_what_is_not_ours, Saboteur(r#"for tree in $(echo "$WORKSHOP_CGROUPS" | tr : ' '); do
-                   rmdir "$tree"/step05-*/* "$tree"/step05-*; done 2> /dev/null
-               exec "$REAL" "$@""#,),
+    Check::new("spares-what-is-not-ours", 5, spares_what_is_not_ours, Saboteur(REMOVES_BY_PREFIX),
         "What is not exactly of our name, or has a cgroup of somebody else's in it, is spared."),
-    Check::new("many-at-once", 1, many_at_once, Saboteur(r#"mkdir "$TMPDIR/mine" || exit 1; "$REAL" "$@"; code=$?; rmdir "$TMPDIR/mine"; exit $code"#,),
+    Check::new("many-at-once", 1, many_at_once, Saboteur(ONE_AT_A_TIME),
         "Many containers at once do not get in each other's way."),
 ];
 
@@ -83,13 +80,9 @@ fn spares_others(runner: &Runner) -> Result<()> {
         runner.start(&[], "trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done")?;
     let there = cgroups();
     ensure!(!there.is_empty(), "there is none to spare");
-    let other = runner.command(["true"]);
-    for elsewhere in [&["env"][..], &["unshare", "--pid", "--fork", "--mount-proc"]] {
-        let mut command = Command::new(elsewhere[0]);
-        command.args(&elsewhere[1..]).arg(other.get_program()).args(other.get_args());
-        end(command.stdin(Stdio::null()))?
-            .expect(0)
-            .with_context(|| format!("by {elsewhere:?}"))?;
+    for front in [&["env"][..], &["unshare", "--pid", "--fork", "--mount-proc"]] {
+        let ended = end(&mut runner.behind(front, ["true"]))?.expect(0);
+        ended.with_context(|| format!("by {front:?}"))?;
     }
     let now = cgroups();
     ensure!(now == there, "there were {there:?}, now {now:?}");
@@ -97,69 +90,71 @@ fn spares_others(runner: &Runner) -> Result<()> {
     running.end()?.expect(7).map(drop)
 }
 
+const REMOVES_THE_LOCKED: &str = r#"for tree in $(echo "$WORKSHOP_CGROUPS" | tr : ' '); do
+    rmdir "$tree"/step05-*; done; exec "$REAL" "$@""#;
+
 fn spares_what_is_locked(runner: &Runner) -> Result<()> {
-    let (mut locks, mut making, mut stale) = (Vec::new(), Vec::new(), Vec::new());
+    let mut locks = Vec::new();
     for tree in trees() {
-        for (name, dirs) in [("step05-making", &mut making), ("step05-staled", &mut stale)] {
-            let dir = tree.join(name);
-            fs::create_dir(&dir)?;
-            dirs.push(dir);
-        }
-        let lock = Flock::lock(File::open(tree.join("step05-making"))?, FlockArg::LockExclusive);
+        let making = tree.join("step05-making");
+        fs::create_dir(&making)?;
+        fs::create_dir(tree.join("step05-staled"))?;
+        let lock = Flock::lock(File::open(making)?, FlockArg::LockExclusive);
         locks.push(lock.map_err(|(_, error)| error)?);
     }
     runner.run(["--memory=64m", "--cpus=1", "true"])?.expect(0)?;
-    ensure!(making.iter().all(|dir| dir.exists()), "a locked one was removed: {making:?}");
-    ensure!(!stale.iter().any(|dir| dir.exists()), "not all of these were removed: {stale:?}");
+    for tree in trees() {
+        let (making, stale) = (tree.join("step05-making"), tree.join("step05-staled"));
+        ensure!(making.exists(), "a locked one was removed: {}", making.display());
+        ensure!(!stale.exists(), "it did not remove {}", stale.display());
+    }
     Ok(())
 }
 
+const REMOVES_BY_PREFIX: &str = r#"for tree in $(echo "$WORKSHOP_CGROUPS" | tr : ' '); do
+    rmdir "$tree"/step05-*/* "$tree"/step05-*; done 2> /dev/null; exec "$REAL" "$@""#;
+
 fn spares_what_is_not_ours(runner: &Runner) -> Result<()> {
-    let theirs = [
-        "step05-by-hand/child",
-        "step05-web.slice",
-        "step05-abc123/child-of-somebody",
-        "step05-abc12",
-        "step05-abc1234",
-        "step05-ab.123",
-        "step05-ééé",
-        "step05-",
-    ];
-    let stale = ["step05-abc124", "step05-abc125/step05-abc126"];
+    let theirs = "step05-by-hand/child step05-web.slice step05-abc123/child-of-somebody \
+        step05-abc12 step05-abc1234 step05-ab.123 step05-ééé step05-";
+    let stale = ["step05-abc124", "step05-abc125"];
     for tree in trees() {
-        for name in theirs.iter().chain(&stale) {
+        for name in theirs.split(' ').chain(["step05-abc124", "step05-abc125/step05-abc126"]) {
             let dir = tree.join(name);
             fs::create_dir_all(&dir).with_context(|| format!("mkdir {}", dir.display()))?;
         }
     }
     runner.run(["--memory=64m", "--cpus=1", "true"])?.expect(0)?;
     for tree in trees() {
-        let gone = theirs.iter().find(|name| !tree.join(name).exists());
+        let gone = theirs.split(' ').find(|name| !tree.join(name).exists());
         ensure!(gone.is_none(), "it removed {gone:?} in {}", tree.display());
-        let left = stale.iter().map(|name| name.split('/').next().unwrap_or_default());
-        let left: Vec<_> = left.filter(|name| tree.join(name).exists()).collect();
-        ensure!(left.is_empty(), "it did not remove {left:?} in {}", tree.display());
+        let left = stale.iter().find(|name| tree.join(name).exists());
+        ensure!(left.is_none(), "it did not remove {left:?} in {}", tree.display());
     }
     Ok(())
 }
 
+const ONE_AT_A_TIME: &str = r#"mkdir "$TMPDIR/mine" || exit 1
+    "$REAL" "$@"; code=$?; rmdir "$TMPDIR/mine"; exit $code"#;
+
 fn many_at_once(runner: &Runner) -> Result<()> {
     let before = State::now()?;
     let alone = runner.run(["true"])?.expect(0)?.stderr;
-    let runs = |count: usize| -> Result<Vec<Ended>> {
-        (0..count).map(|_| runner.run(["true"])?.expect(0)).collect()
-    };
-    thread::scope(|scope| {
-        let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| runs(8))).collect();
-        for thread in threads {
-            for ended in thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?? {
-                // Ids of processes or namespaces, say, may be others.
-                let lines = |text: &str| text.lines().count();
-                let said = ended.stderr;
-                ensure!(lines(&said) == lines(&alone), "alone it says {alone:?}, here {said:?}");
-            }
+    let runs = || -> Result<()> {
+        for _ in for_some(Duration::from_secs(2), 2).take(8) {
+            let said = runner.run(["true"])?.expect(0)?.stderr;
+            // Ids of processes or namespaces, say, may be others.
+            let same = said.lines().count() == alone.lines().count();
+            ensure!(same, "alone it says {alone:?}, here {said:?}");
         }
         Ok(())
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(runs)).collect();
+        for thread in threads {
+            thread.join().map_err(|_| anyhow!("a thread panicked"))??;
+        }
+        Ok::<_, Error>(())
     })?;
     before.restored()
 }

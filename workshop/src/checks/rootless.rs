@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::Check;
 use super::Fails::{Saboteur, Step};
+use super::limits::{START_30, started};
 use crate::container::{Ended, Runner, behind, end};
 use crate::host::trees;
 
@@ -55,9 +56,6 @@ fn as_a_user(runner: &Runner, script: &str) -> Result<Ended> {
     end(user.arg(runner.copy()?).args(args))
 }
 
-/// Starts up to nine processes, and says how many came to run.
-const START_NINE: &str = "for i in 1 2 3 4 5 6 7 8 9; do sleep 3 & echo started; done";
-
 fn delegated_cgroup(runner: &Runner) -> Result<()> {
     let delegate = |path: &Path| chown(path, Some(4711), Some(4711));
     for tree in trees() {
@@ -70,9 +68,8 @@ fn delegated_cgroup(runner: &Runner) -> Result<()> {
             }
         }
     }
-    let said = as_a_user(runner, START_NINE)?;
-    let started = said.text().lines().count();
-    ensure!(started == 3, "with --pids-limit 5 a shell started {started}; {:?}", said.stderr);
+    let started = started(&as_a_user(runner, START_30)?)?;
+    ensure!(started == 3, "with --pids-limit 5 a shell started {started}");
     Ok(())
 }
 

@@ -1,12 +1,12 @@
 //! Signals: what reaches the command, and in which state it finds them.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::Signal::{
     self, SIGALRM, SIGHUP, SIGILL, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGUSR1, SIGUSR2,
@@ -16,7 +16,7 @@ use nix::unistd::{Pid, pipe2};
 
 use super::Check;
 use super::Fails::Saboteur;
-use crate::container::{Runner, alarmed, code, end};
+use crate::container::{Runner, alarmed, end, end_in_time};
 use crate::machine::eventually;
 
 #[rustfmt::skip] // A check is two lines.
@@ -60,13 +60,15 @@ fn blocks_no_signals(runner: &Runner) -> Result<()> {
 }
 
 fn blocks_all_or_none(runner: &Runner) -> Result<()> {
-    let command = runner.command(BLOCKED);
-    let mut caller = Command::new("env");
-    caller.arg("--block-signal=ILL,TERM,TTIN").arg(command.get_program()).args(command.get_args());
-    let all = [SIGILL, SIGTERM, SIGTTIN].into_iter().fold(0, |mask, s| mask | 1 << (s as i32 - 1));
-    let blocked = mask(&mut caller)?;
+    let blocked = mask(&mut runner.behind(&["env", "--block-signal=ILL,TERM,TTIN"], BLOCKED))?;
+    let all = bit(SIGILL) | bit(SIGTERM) | bit(SIGTTIN);
     ensure!(blocked == all || blocked == 0, "the caller blocks {all:#x}, the command {blocked:#x}");
     Ok(())
+}
+
+/// The bit of a signal in a mask.
+fn bit(signal: Signal) -> u64 {
+    1 << (signal as i32 - 1)
 }
 
 fn ignores_no_signals(runner: &Runner) -> Result<()> {
@@ -77,35 +79,28 @@ fn ignores_no_signals(runner: &Runner) -> Result<()> {
 }
 
 fn ignored_stays_ignored(runner: &Runner) -> Result<()> {
-    let command = runner.command(IGNORED);
-    let mut caller = Command::new("sh");
-    caller.args(["-c", r#"trap '' HUP USR1; exec "$@""#, "sh"]);
-    caller.arg(command.get_program()).args(command.get_args());
-    let wanted = 1 << (SIGHUP as i32 - 1) | 1 << (SIGUSR1 as i32 - 1);
-    let ignored = mask(&mut caller)?;
+    let front = ["sh", "-c", r#"trap '' HUP USR1; exec "$@""#, "sh"];
+    let ignored = mask(&mut runner.behind(&front, IGNORED))?;
+    let wanted = bit(SIGHUP) | bit(SIGUSR1);
     ensure!(ignored & wanted == wanted, "the caller ignores {wanted:#x}, the command {ignored:#x}");
     Ok(())
 }
 
 fn bears_an_ignored_sigchld(runner: &Runner) -> Result<()> {
-    let command = runner.command(["sh", "-c", "exit 7"]);
-    let mut caller = Command::new("env");
-    caller.arg("--ignore-signal=CHLD").arg(command.get_program()).args(command.get_args());
-    let mut caller = caller.stdin(Stdio::null()).stderr(Stdio::null()).spawn()?;
-    let ended = eventually(|| caller.try_wait()?.context("it hangs"));
-    caller.kill()?;
-    let code = code(ended?);
+    let mut command = runner.behind(&["env", "--ignore-signal=CHLD"], ["sh", "-c", "exit 7"]);
+    let code = end_in_time(&mut command.stderr(Stdio::null()).spawn()?)?;
     ensure!(code == 7 || code == 125, "exit code {code} instead of 7 or 125");
     Ok(())
 }
 
 fn dies_of_a_closed_pipe(runner: &Runner) -> Result<()> {
     let mut child = runner.command(["yes"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
-    // Its pipe fills up, and nobody ever reads from it.
-    sleep(Duration::from_millis(50));
+    // Nobody reads more than the first line, until the pipe is closed.
+    let mut pipe = child.stdout.take().context("no stdout")?;
+    pipe.read_exact(&mut [0; 2]).context("it says nothing")?;
     ensure!(child.try_wait()?.is_none(), "it ended before its pipe was closed");
-    drop(child.stdout.take());
-    let code = code(child.wait()?);
+    drop(pipe);
+    let code = end_in_time(&mut child)?;
     ensure!(code == 141, "exit code {code} instead of 141");
     Ok(())
 }
@@ -122,24 +117,25 @@ fn passes_signals_on(runner: &Runner) -> Result<()> {
 }
 
 fn kernel_signals_too(runner: &Runner) -> Result<()> {
-    let script = "trap 'exit 7' ALRM; for i in $(seq 200); do sleep 0.05; done";
+    let script = "trap 'exit 7' ALRM; for i in $(seq 100); do sleep 0.05; done";
     let command = runner.command(["sh", "-c", script]);
     // On a busy machine the alarm may go off before the trap is set: then once more.
     eventually(|| end(&mut alarmed(&command)?)?.expect(7))?;
-    end(&mut alarmed(&runner.command(["sleep", "10"]))?)?.expect(142).map(drop)
+    end(&mut alarmed(&runner.command(["sleep", "5"]))?)?.expect(142).map(drop)
 }
 
 fn loses_no_early_signal(runner: &Runner) -> Result<()> {
     for signal in [SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGUSR1] {
-        let mut moments = runner.moments(if signal == SIGTERM { 50 } else { 20 })?;
-        moments.try_for_each(|moment| ended_by(runner.sleeping()?, signal, moment))?;
+        for moment in runner.moments(Duration::from_millis(500))? {
+            ended_by(runner.sleeping()?, signal, moment)?;
+        }
     }
     Ok(())
 }
 
 fn ends_while_it_starts(runner: &Runner) -> Result<()> {
     for signal in [SIGTERM, SIGINT] {
-        for moment in runner.moments(10)? {
+        for moment in runner.moments(Duration::from_millis(200))? {
             // Not a byte more fits in.
             let (reader, writer) = pipe2(OFlag::O_CLOEXEC).context("pipe")?;
             let size = fcntl(&writer, FcntlArg::F_GETPIPE_SZ).context("fcntl")?;
@@ -153,17 +149,12 @@ fn ends_while_it_starts(runner: &Runner) -> Result<()> {
     Ok(())
 }
 
-/// Ends what has been started some time ago by a signal, of which it must die.
+/// Ends what has been started by a signal, some time later. It must die of that.
 fn ended_by(mut child: Child, signal: Signal, after: Duration) -> Result<()> {
     sleep(after);
     kill(Pid::from_raw(child.id() as i32), signal)?;
-    let ended = eventually(|| child.try_wait()?.context("still there"));
-    match ended.map(code) {
-        Ok(code) if code == 128 + signal as i32 => Ok(()),
-        Ok(code) => bail!("exit code {code} after {signal}, sent {after:.1?} after the start"),
-        Err(_) => {
-            child.kill()?;
-            bail!("{signal} was lost, sent {after:.1?} after the start")
-        }
-    }
+    let when = || format!("{signal} was sent {after:.1?} after the start");
+    let code = end_in_time(&mut child).with_context(when)?;
+    ensure!(code == 128 + signal as i32, "exit code {code}: {}", when());
+    Ok(())
 }

@@ -1,26 +1,21 @@
 //! The terminal: ^C, ^\\, ^Z and fg, pressed for real; its size, and its settings.
 
-use std::iter::repeat_n;
-use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::Check;
 use super::Fails::{Saboteur, Step};
 use crate::container::Runner;
-use crate::host::processes;
 use crate::machine::eventually;
 use crate::terminal::Terminal;
 
 #[rustfmt::skip] // A check is two lines.
 pub(super) const CHECKS: &[Check] = &[
-    Check::new("ctrl-c-once", 1, ctrl_c_once, Saboteur(r#"trap 'kill -INT $!' INT; "$REAL" "$@" & wait; wait"#),
+    Check::new("ctrl-c-once", 1, ctrl_c_once, Saboteur(PASSES_IT_ON),
         "^C at the terminal reaches the command, and reaches it once."),
     Check::new("ctrl-c-and-the-shell", 1, ctrl_c_and_the_shell, Saboteur(r#""$REAL" "$@" <&0 & wait"#),
         "A shell at its prompt outlives ^C, and the runner waits for it."),
@@ -40,44 +35,63 @@ pub(super) const CHECKS: &[Check] = &[
         "After a shell inside, whoever called has the terminal again, a script, too."),
     Check::new("killed-shell-gives-it-back", 3, killed_shell_gives_it_back, Step(2),
         "So it is when the shell inside is killed."),
-    Check::new("takes-no-terminal-from-a-shell", 1, takes_no_terminal_from_a_shell, Saboteur(r#""$REAL" "$@"; code=$?; unshare --pid --fork sh -i -c exit; exit $code"#,),
+    Check::new("takes-no-terminal-from-a-shell", 1, takes_no_terminal_from_a_shell, Saboteur(TAKES_IT_AT_ITS_END),
         "What ends in the background (^Z, bg) takes the terminal from nobody."),
     Check::new("hangup", 1, hangup, Saboteur(r#"exec env --ignore-signal=HUP "$REAL" "$@""#),
         "When its terminal is closed, it ends, though the kernel tells only the session's leader."),
 ];
 
+/// It passes on what the terminal has said to all.
+const PASSES_IT_ON: &str = r#"trap 'kill -INT $!' INT
+    env --default-signal=INT "$REAL" "$@" <&0 & while kill -0 $!; do wait; done"#;
+
 fn ctrl_c_once(runner: &Runner) -> Result<()> {
     let script = b"count=0; trap 'count=$((count + 1)); echo count $count.' INT
-        echo ready; while :; do :; done";
+        trap 'echo in all $count.; exit' TERM; echo ready; while :; do :; done";
     let script = runner.put("script", script, 0o644)?;
-    let mut terminal = runner.terminal()?;
-    terminal.keys(&format!("{} sh {script}\n", terminal.run))?;
+    let mut terminal = Terminal::before(&runner.command(["sh", &script]))?;
+    terminal.keys("\n")?;
     terminal.wait_for("ready")?;
     // In the moment of the start ^C may come twice, rather than never: it has to be over.
-    eventually(|| {
-        let mut awake = terminal.processes();
-        awake.pop(); // the command, which counts
-        awake.retain(|process| process.state != 'S');
-        ensure!(awake.is_empty(), "the runner does not come to rest");
-        Ok(())
-    })?;
-    // Whoever stands between runner and command is stopped meanwhile, or the signal that it passes
-    // on might come before the terminal's is counted, and the two be one.
+    at_rest(&terminal)?;
     let line = terminal.processes();
-    let between = || line.iter().skip(1).rev().skip(1).map(|process| Pid::from_raw(process.pid));
-    between().try_for_each(|pid| kill(pid, Signal::SIGSTOP))?;
-    terminal.keys("\x03")?;
-    let counted = terminal.wait_for("count 1.").context("after ^C");
-    // A runner that dies of it needs a moment.
-    sleep(Duration::from_millis(200));
-    let runner = terminal.processes().into_iter().next();
-    let lives = runner.is_some_and(|runner| line.iter().any(|before| before.pid == runner.pid));
-    ensure!(lives, "^C ends the runner, before its command has ended");
-    counted?;
-    between().try_for_each(|pid| kill(pid, Signal::SIGCONT))?;
-    let more = terminal.watch(Duration::from_millis(500))?;
-    ensure!(!more.contains("count"), "after one ^C the command counts on: {more:?}");
-    Ok(())
+    let (command, others) = line.split_last().context("nothing runs")?;
+    let mut count = 0;
+    // Each in turn is stopped until the command has counted. If it passes on the terminal's signal
+    // then, that is counted once more; before, the two might be taken for one.
+    for late in others.iter().map(Some).chain([None]) {
+        if let Some(late) = late {
+            kill(Pid::from_raw(late.pid), Signal::SIGSTOP)?;
+        }
+        terminal.keys("\x03")?;
+        count += 1;
+        let counted = terminal.wait_for(&format!("count {count}."));
+        at_rest(&terminal)?;
+        if let Some(late) = late {
+            kill(Pid::from_raw(late.pid), Signal::SIGCONT)?;
+            at_rest(&terminal)?;
+        }
+        let ended = terminal.ended()?;
+        ensure!(ended.is_none(), "^C ends the runner, before its command has ended");
+        counted.context("after ^C")?;
+    }
+    // All that was to be passed on has been, and what a shell does at TERM it does last.
+    kill(Pid::from_raw(command.pid), Signal::SIGTERM)?;
+    terminal
+        .wait_for(&format!("in all {count}."))
+        .with_context(|| format!("after ^C, {count} times"))
+}
+
+/// Waits until all but the command wait for something: they have dealt with what they were sent.
+fn at_rest(terminal: &Terminal) -> Result<()> {
+    eventually(|| {
+        let line = terminal.processes();
+        let (_, others) = line.split_last().context("nothing runs")?;
+        // Sleeping, stopped, or dead.
+        let awake = others.iter().find(|process| !"STZ".contains(process.state));
+        ensure!(awake.is_none(), "the runner does not come to rest: {awake:?}");
+        Ok(())
+    })
 }
 
 fn ctrl_c_and_the_shell(runner: &Runner) -> Result<()> {
@@ -87,10 +101,14 @@ fn ctrl_c_and_the_shell(runner: &Runner) -> Result<()> {
     terminal.keys("where=inside; echo ready $((1 + 1))\n")?;
     terminal.wait_for("ready 2")?;
     terminal.keys("\x03")?;
-    // ^C throws away what is typed with it.
-    sleep(Duration::from_millis(300));
-    terminal.keys("echo we are $where, $((1 + 1))\n")?;
-    terminal.wait_for("we are inside, 2").context("after ^C")?;
+    let said = eventually(|| {
+        // As long as the shell deals with ^C, it throws away what is typed.
+        terminal.keys("echo we are $where, $((1 + 1))\n")?;
+        let said = terminal.watch(Duration::from_millis(300))?;
+        ensure!(said.contains(", 2"), "after ^C the terminal shows:\n{said}");
+        Ok(said)
+    })?;
+    ensure!(said.contains("we are inside, 2"), "after ^C the terminal shows:\n{said}");
     terminal.keys("exit\n")?;
     terminal.wait_for("it ended").context("after exit")
 }
@@ -122,9 +140,9 @@ fn ctrl_backslash(runner: &Runner) -> Result<()> {
 
 fn loses_no_early_key(runner: &Runner) -> Result<()> {
     for (key, name, code) in [("\x03", "^C", 130), ("\x1c", "^\\", 131)] {
-        // Some as late as its first word.
-        let late = repeat_n(None, 10);
-        for moment in runner.moments(40)?.map(Some).chain(late) {
+        let moments = runner.moments(Duration::from_secs(1))?.map(Some);
+        // And as it says its first word.
+        for moment in moments.chain([None; 10]) {
             let when = moment.map(|moment| format!("{moment:.1?} after the start"));
             let when = when.unwrap_or("as it says `Running`".into());
             let mut terminal = Terminal::before(&runner.command(["sleep", "777"]))?;
@@ -192,9 +210,11 @@ fn full_screen(runner: &Runner) -> Result<()> {
     let run = terminal.run.clone();
 
     start_full_screen(&mut terminal, &format!("{run} busybox vi {file}"))?;
-    terminal.keys("Otwo\x1b")?;
-    // An ESC with more behind it could be the start of a key's code.
-    sleep(Duration::from_millis(300));
+    terminal.keys("Otwo")?;
+    terminal.wait_for("I ").context("in vi, when it inserts")?;
+    // With more behind it at once, an ESC could be the start of a key's code.
+    terminal.keys("\x1b")?;
+    terminal.wait_for("- ").context("in vi, after ESC")?;
     terminal.keys(":wq\r")?;
     ends_as_before(&mut terminal, &before, "busybox vi")?;
     let written = runner.run(["cat", &file])?.expect(0)?.text();
@@ -238,144 +258,114 @@ fn killed_in_full_screen(runner: &Runner) -> Result<()> {
     Ok(())
 }
 
-/// The shells that there are inside, to sit at.
-fn shells(runner: &Runner) -> Result<Vec<&'static str>> {
-    let mut there = Vec::new();
-    for shell in ["sh", "bash"] {
-        if runner.run([shell, "-c", "exit 3"])?.code == 3 {
-            there.push(shell);
-        }
-    }
-    ensure!(!there.is_empty(), "no shell runs inside");
-    Ok(there)
-}
-
-/// Who calls a shell inside.
-struct Caller {
-    /// A script, which has no job control, or else the shell at its prompt.
-    script: bool,
-    /// A program in between, as sudo and cargo are.
-    between: &'static str,
-    /// The shell that is called.
-    shell: &'static str,
-}
-
-impl Caller {
-    /// Calls it and has it ended. Fails unless the caller has the terminal then, as before.
-    fn has_it_after(
-        &self,
-        runner: &Runner,
-        end_it: impl FnOnce(&mut Terminal) -> Result<()>,
-    ) -> Result<()> {
-        let who = || {
-            let caller = if self.script { "a script" } else { "the prompt" };
-            format!("{}, called from {caller} {}", self.shell, self.between)
-        };
-        self.look(runner, end_it).with_context(who)
-    }
-
-    fn look(
-        &self,
-        runner: &Runner,
-        end_it: impl FnOnce(&mut Terminal) -> Result<()>,
-    ) -> Result<()> {
-        let mut terminal = runner.terminal()?;
-        let run = format!("{} {}", terminal.run, self.shell);
-        let run = match self.between {
-            "sh" => {
-                // With more to do, the shell stays.
-                let script = format!("{run}\nexit $?");
-                format!("sh {}", runner.put("between", script.as_bytes(), 0o644)?)
-            }
-            between => format!("{between} {run}"),
-        };
-        let lines = format!(
-            "echo ready $((1 + 1)); read word
-            {run}
-            echo ended with $?
-            read word; echo got $word.
-            sleep 777"
-        );
-        let caller = runner.put("caller", lines.as_bytes(), 0o644)?;
-        // `.`: by the shell at its prompt itself.
-        terminal.keys(&format!("{} {caller}\n", if self.script { "sh" } else { "." }))?;
-        terminal.wait_for("ready 2")?;
-        let before = (terminal.settings()?, terminal.foreground()?);
-        terminal.keys("\n")?;
-        terminal.wait_for(&format!("Running [{}]", self.shell))?;
-        terminal.keys("echo inside $((1 + 1))\n")?;
-        terminal.wait_for("inside 2")?;
-        end_it(&mut terminal)?;
-        // With what does not matter: Debian's sh takes it for an error of its own that it cannot
-        // give the terminal back.
-        terminal.wait_for("ended with")?;
-        let now = (terminal.settings()?, terminal.foreground()?);
-        ensure!(now == before, "afterwards the terminal is {now:?} instead of {before:?}");
-        // First as it is typed, then as it is read.
-        terminal.keys("word\n")?;
-        terminal.wait_for("word").context("what is typed afterwards")?;
-        terminal.wait_for("got word.").context("what is read afterwards")?;
-        terminal.wait_for_state("sleep 777", 'S')?;
-        terminal.keys("\x03")?;
-        terminal.wait_for_no("sleep 777").context("^C afterwards")
-    }
-}
+/// How a shell inside is called: by what, and with which program in between, as sudo and cargo are.
+/// `sh` is a script, which has no job control, and `.` the shell at its prompt itself.
+type Caller = (&'static str, &'static str);
 
 fn gives_the_terminal_back(runner: &Runner) -> Result<()> {
-    for shell in shells(runner)? {
-        for (script, between, code) in
-            [(true, "", 4), (true, "env", 0), (true, "sh", 4), (false, "", 0), (false, "sh", 4)]
-        {
-            let exit = |terminal: &mut Terminal| terminal.keys(&format!("exit {code}\n"));
-            Caller { script, between, shell }.has_it_after(runner, exit)?;
-        }
+    for (caller, exit) in [
+        (("sh", ""), "exit 4\n"),
+        (("sh", "env"), "exit 0\n"),
+        (("sh", "sh"), "exit 4\n"),
+        ((".", ""), "exit 0\n"),
+        ((".", "sh"), "exit 4\n"),
+    ] {
+        has_it_after(runner, caller, |terminal| terminal.keys(exit))?;
     }
     Ok(())
 }
 
 fn killed_shell_gives_it_back(runner: &Runner) -> Result<()> {
-    for shell in shells(runner)? {
-        for (script, between) in [(true, ""), (true, "sh"), (false, ""), (false, "env")] {
-            let kill_it = |terminal: &mut Terminal| {
-                // While a shell edits a line, the terminal's settings are its own.
-                terminal.keys("sleep 778\n")?;
-                let sleeps = terminal.wait_for_state("sleep 778", 'S')?;
-                kill(Pid::from_raw(sleeps.parent), Signal::SIGKILL).context("kill the shell")
-            };
-            Caller { script, between, shell }.has_it_after(runner, kill_it)?;
-        }
+    for caller in [("sh", ""), ("sh", "sh"), (".", ""), (".", "env")] {
+        has_it_after(runner, caller, |terminal| {
+            // While a shell edits a line, the terminal's settings are its own.
+            terminal.keys("sleep 778\n")?;
+            let sleeps = terminal.wait_for_state("sleep 778", 'S')?;
+            kill(Pid::from_raw(sleeps.parent), Signal::SIGKILL).context("kill the shell")
+        })?;
     }
     Ok(())
 }
 
+/// Calls each shell that there is inside, and has it ended. Then the caller must have the terminal,
+/// as before.
+fn has_it_after(
+    runner: &Runner,
+    caller: Caller,
+    end_it: impl Fn(&mut Terminal) -> Result<()>,
+) -> Result<()> {
+    let mut shells = vec!["sh", "bash"];
+    shells.retain(|shell| runner.run([shell, "-c", "exit 3"]).is_ok_and(|ended| ended.code == 3));
+    ensure!(!shells.is_empty(), "no shell runs inside");
+    for shell in shells {
+        let mut terminal = runner.terminal()?;
+        let after = call(runner, &mut terminal, caller, shell, &end_it);
+        after.with_context(|| format!("{shell}, called by {caller:?}"))?;
+    }
+    Ok(())
+}
+
+fn call(
+    runner: &Runner,
+    terminal: &mut Terminal,
+    (by, between): Caller,
+    shell: &str,
+    end_it: impl Fn(&mut Terminal) -> Result<()>,
+) -> Result<()> {
+    let mut run = format!("{between} {} {shell}", terminal.run);
+    if between == "sh" {
+        // With more to do, this shell stays.
+        let script = format!("{} {shell}\nexit $?", terminal.run);
+        run = format!("sh {}", runner.put("between", script.as_bytes(), 0o644)?);
+    }
+    let lines = format!(
+        "echo ready $((1 + 1)); read word
+        {run}
+        echo ended with $?
+        read word; echo got $word.
+        sleep 777"
+    );
+    let caller = runner.put("caller", lines.as_bytes(), 0o644)?;
+    terminal.keys(&format!("{by} {caller}\n"))?;
+    terminal.wait_for("ready 2")?;
+    let before = (terminal.settings()?, terminal.foreground()?);
+    terminal.keys("\necho inside $((1 + 1))\n")?;
+    terminal.wait_for("inside 2")?;
+    end_it(terminal)?;
+    // With which code does not matter: Debian's sh takes it for an error of its own that it cannot
+    // give the terminal back.
+    terminal.wait_for("ended with")?;
+    let now = (terminal.settings()?, terminal.foreground()?);
+    ensure!(now == before, "afterwards the terminal is {now:?} instead of {before:?}");
+    // First as it is typed, then as it is read.
+    terminal.keys("word\n")?;
+    terminal.wait_for("word").context("what is typed afterwards")?;
+    terminal.wait_for("got word.").context("what is read afterwards")?;
+    terminal.wait_for_state("sleep 777", 'S')?;
+    terminal.keys("\x03")?;
+    terminal.wait_for_no("sleep 777").context("^C afterwards")
+}
+
+const TAKES_IT_AT_ITS_END: &str =
+    r#""$REAL" "$@"; code=$?; unshare --pid --fork sh -i -c exit; exit $code"#;
+
 fn takes_no_terminal_from_a_shell(runner: &Runner) -> Result<()> {
-    let go = runner.put("script", b"", 0o644)?.replace("script", "go");
-    let script = format!("echo ready; while [ ! -e {go} ]; do sleep 0.05; done");
-    let script = runner.put("script", script.as_bytes(), 0o644)?;
     let mut terminal = at_the_prompt(runner)?;
     let before = (terminal.settings()?, terminal.foreground()?);
-    terminal.keys(&format!("{} sh {script}\n", terminal.run))?;
-    terminal.wait_for("ready")?;
+    terminal.keys(&format!("{} sleep 777\n", terminal.run))?;
+    terminal.wait_for_state("sleep 777", 'S')?;
     terminal.keys("\x1a")?;
-    terminal.wait_for_state(&format!("sh {script}"), 'T').context("after ^Z")?;
+    terminal.wait_for_state("sleep 777", 'T').context("after ^Z")?;
     terminal.keys("bg\n")?;
-    terminal.wait_for_state(&format!("sh {script}"), 'S').context("after bg")?;
-    runner.put("go", b"", 0o644)?;
-    ends_as_before(&mut terminal, &before, &script)
+    let command = terminal.wait_for_state("sleep 777", 'S').context("after bg")?;
+    kill(Pid::from_raw(command.pid), Signal::SIGTERM)?;
+    ends_as_before(&mut terminal, &before, "sleep 777")
 }
 
 fn hangup(runner: &Runner) -> Result<()> {
-    let pty = openpty(None, None).context("openpty")?;
-    // Ours alone, or it would not be closed when we close it.
-    fcntl(&pty.master, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).context("fcntl")?;
-    let stdio = || pty.slave.try_clone().map(Stdio::from);
-    let container = runner.command(["sleep", "777"]);
-    let mut leader = Command::new("setsid");
-    leader.args(["--ctty", "--wait"]).arg(container.get_program()).args(container.get_args());
-    let mut leader = leader.stdin(stdio()?).stdout(stdio()?).stderr(stdio()?).spawn()?;
-    let sleeping = || processes().iter().any(|process| process.command == "sleep 777");
-    eventually(|| sleeping().then_some(()).context("the command does not start"))?;
-    drop(pty);
-    eventually(|| (!sleeping()).then_some(()).context("it lives on without its terminal"))?;
-    leader.wait().context("wait for setsid").map(drop)
+    let mut terminal = Terminal::before(&runner.command(["sleep", "777"]))?;
+    terminal.keys("\n")?;
+    terminal.wait_for_state("sleep 777", 'S')?;
+    terminal.hang_up()?;
+    terminal.wait_for_no("sleep 777").context("without its terminal")
 }

@@ -1,112 +1,102 @@
-//! The cgroups of a throw-away host, so that those of containers can be told from all others: a
-//! directory in each tree, and in version 2 a leaf below it, for only an empty one may have limited
-//! children.
+//! The cgroups of a throw-away host, by which those of its containers are told from all others: a
+//! directory in each tree. In version 2 there is `host` in it for the host's own processes, for only
+//! a cgroup without any may have limited children.
 
 use std::collections::BTreeSet;
 use std::env;
-use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
 use super::{CGROUPS, Held, make, sweep};
-use crate::machine::Privilege;
-use crate::machine::eventually;
+use crate::machine::{Privilege, eventually};
+
+/// The controllers of step 5.
+const CONTROLLERS: [&str; 3] = ["pids", "memory", "cpu"];
 
 /// The cgroups of a host, as long as it is needed.
 pub(super) struct Sandbox {
-    dirs: Vec<PathBuf>,
-    held: Vec<Held>,
+    /// The directories.
+    pub(super) dirs: Vec<PathBuf>,
+    /// The files by which a process joins.
+    pub(super) procs: Vec<String>,
+    _held: Vec<Held>,
 }
 
 impl Sandbox {
-    /// Makes them, by this name.
+    /// Makes them, with this name.
     pub(super) fn create(privilege: Privilege, name: &str) -> Result<Sandbox> {
-        let mut sandbox = Sandbox { dirs: Vec::new(), held: Vec::new() };
+        let mut sandbox = Sandbox { dirs: Vec::new(), procs: Vec::new(), _held: Vec::new() };
         if privilege != Privilege::Root {
             return Ok(sandbox);
         }
         let cgroups = fs::read_to_string("/proc/self/cgroup").context("read /proc/self/cgroup")?;
         for line in cgroups.lines() {
-            let mut fields = line.splitn(3, ':').skip(1);
-            let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
+            // NUMBER:CONTROLLERS:PATH; in version 2 there are no controllers.
+            let fields: Vec<_> = line.splitn(3, ':').collect();
+            let [_, controllers, path] = fields[..] else { continue };
+            let version_2 = controllers.is_empty();
             let Some(tree) = tree(controllers)? else { continue };
-            let own = tree.join(path.trim_start_matches('/'));
-            let parent = if controllers.is_empty() { unified_parent(&own) } else { Some(own) };
-            let Some(parent) = parent else { continue };
+            let mut parent = tree.join(path.trim_start_matches('/'));
+            if version_2 {
+                let Some(offers) = parent.ancestors().find(|dir| offers_all(dir)) else { continue };
+                parent = offers.to_owned();
+            }
             sweep(&parent, |dir| {
                 remove(dir);
             });
             let dir = parent.join(name);
-            sandbox.held.push(make(&dir)?);
+            sandbox._held.push(make(&dir)?);
             sandbox.dirs.push(dir.clone());
-            if controllers.is_empty() {
-                let enable = fs::read_to_string(dir.join("cgroup.controllers"))?;
-                let enable: String = enable.split_whitespace().map(|c| format!("+{c} ")).collect();
+            let mut joined = dir.clone();
+            if version_2 {
+                let offered = fs::read_to_string(dir.join("cgroup.controllers"))?;
+                let enable: String = offered.split_whitespace().map(|c| format!("+{c} ")).collect();
                 fs::write(dir.join("cgroup.subtree_control"), enable)?;
-                fs::create_dir(dir.join("host"))?;
+                joined = dir.join("host");
+                fs::create_dir(&joined)?;
             }
+            sandbox.procs.push(joined.join("cgroup.procs").display().to_string());
         }
         Ok(sandbox)
-    }
-
-    /// The directories.
-    pub(super) fn dirs(&self) -> &[PathBuf] {
-        &self.dirs
-    }
-
-    /// The files that a process joins by.
-    pub(super) fn procs(&self) -> Vec<String> {
-        let leaf = |dir: &PathBuf| match dir.join("host") {
-            leaf if leaf.is_dir() => leaf,
-            _ => dir.clone(),
-        };
-        self.dirs.iter().map(|dir| leaf(dir).join("cgroup.procs").display().to_string()).collect()
     }
 }
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
         for dir in &self.dirs {
-            let gone = eventually(|| remove(dir).then_some(()).context("still busy"));
-            if gone.is_err() {
+            if eventually(|| remove(dir).then_some(()).context("still busy")).is_err() {
                 eprintln!("workshop: {} is still there", dir.display());
             }
         }
     }
 }
 
-/// Where the tree of a line in /proc/self/cgroup is mounted, if the limits of step 5 are in it.
+/// Where the tree with these controllers is mounted, if step 5 needs it.
 fn tree(controllers: &str) -> Result<Option<PathBuf>> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").context("read mountinfo")?;
-    let wanted = |name: &str| ["pids", "memory", "cpu"].contains(&name);
-    if !controllers.is_empty() && !controllers.split(',').any(wanted) {
-        return Ok(None);
-    }
-    let mount = mounts.lines().find(|line| {
-        let Some((_, filesystem)) = line.split_once(" - ") else { return false };
-        let mut words = filesystem.split([' ', ',']);
-        match words.next() {
-            Some("cgroup2") => controllers.is_empty(),
-            Some("cgroup") => {
-                let words: Vec<_> = words.collect();
-                !controllers.is_empty() && controllers.split(',').all(|c| words.contains(&c))
-            }
+    let needed = controllers.is_empty() || controllers.split(',').any(|c| CONTROLLERS.contains(&c));
+    let mounts = fs::read_to_string("/proc/mounts").context("read /proc/mounts")?;
+    for line in mounts.lines().filter(|_| needed) {
+        let fields: Vec<_> = line.split(' ').collect();
+        let [_, place, kind, options, ..] = fields[..] else { continue };
+        let options: Vec<_> = options.split(',').collect();
+        let is_it = match kind {
+            "cgroup2" => controllers.is_empty(),
+            "cgroup" => controllers.split(',').all(|controller| options.contains(&controller)),
             _ => false,
+        };
+        if is_it {
+            return Ok(Some(place.into()));
         }
-    });
-    Ok(mount.and_then(|line| line.split(' ').nth(4)).map(PathBuf::from))
+    }
+    Ok(None)
 }
 
-/// In version 2, the nearest cgroup whose children have the controllers of step 5; none on a hybrid
-/// machine.
-fn unified_parent(own: &Path) -> Option<PathBuf> {
-    let offers = |dir: &&Path| {
-        let offer = fs::read_to_string(dir.join("cgroup.subtree_control")).unwrap_or_default();
-        ["pids", "memory", "cpu"].iter().all(|of| offer.split_whitespace().any(|name| name == *of))
-    };
-    own.ancestors().find(offers).map(Path::to_path_buf)
+/// Do the children of a cgroup have the controllers of step 5? In a hybrid layout none do.
+fn offers_all(dir: &Path) -> bool {
+    let offered = fs::read_to_string(dir.join("cgroup.subtree_control")).unwrap_or_default();
+    CONTROLLERS.iter().all(|controller| offered.split_whitespace().any(|name| name == *controller))
 }
 
 /// Removes a cgroup and those below it, if they are empty.
@@ -117,6 +107,7 @@ pub fn remove(dir: &Path) -> bool {
     fs::remove_dir(dir).is_ok() || !dir.exists()
 }
 
+/// The cgroups in a cgroup.
 fn children(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
@@ -129,6 +120,6 @@ pub fn trees() -> Vec<PathBuf> {
 
 /// The cgroups on the host, its own left out: those of containers.
 pub fn cgroups() -> BTreeSet<PathBuf> {
-    let dirs = trees().into_iter().flat_map(|dir| children(&dir));
-    dirs.filter(|dir| dir.file_name() != Some(OsStr::new("host"))).collect()
+    let all = trees().into_iter().flat_map(|dir| children(&dir));
+    all.filter(|dir| !dir.ends_with("host")).collect()
 }

@@ -1,6 +1,10 @@
-//! The processes of a host, as `/proc` has them.
+//! The processes of a host, as `/proc` shows them.
 
 use std::fs;
+
+use anyhow::{Context, Result};
+
+use crate::machine::eventually;
 
 /// A process as `/proc/PID/stat` and `cmdline` have it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,7 +13,7 @@ pub struct Process {
     pub pid: i32,
     /// Its parent's.
     pub parent: i32,
-    /// Its state: Z is for zombie, T for stopped.
+    /// Its state: S is for sleeping, Z for zombie, T for stopped.
     pub state: char,
     /// Its arguments, joined by spaces.
     pub command: String,
@@ -21,28 +25,14 @@ pub fn processes() -> Vec<Process> {
     entries.filter_map(|entry| process(entry.file_name().to_str()?.parse().ok()?)).collect()
 }
 
-/// A process, if there is one of this id.
-pub(super) fn process(pid: i32) -> Option<Process> {
+/// A process, if there is one with this id.
+pub fn process(pid: i32) -> Option<Process> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let mut fields = stat.rsplit_once(") ")?.1.split(' ');
     let (state, parent) = (fields.next()?.chars().next()?, fields.next()?.parse().ok()?);
     let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let command = String::from_utf8_lossy(&command).trim_end_matches('\0').replace('\0', " ");
     Some(Process { pid, parent, state, command })
-}
-
-/// All that the processes of the host have open, in order.
-pub fn open_files() -> Vec<String> {
-    let open = |process: Process| {
-        let fds = fs::read_dir(format!("/proc/{}/fd", process.pid)).into_iter().flatten();
-        let targets = fds.flatten().filter_map(|fd| fs::read_link(fd.path()).ok());
-        // The listing's own is not to be seen.
-        let targets = targets.filter(|target| !target.starts_with("/proc"));
-        targets.map(move |target| format!("{} {}", process.pid, target.display()))
-    };
-    let mut files: Vec<_> = processes().into_iter().flat_map(open).collect();
-    files.sort_unstable();
-    files
 }
 
 /// The descendants of a process, nearest first.
@@ -57,4 +47,28 @@ pub fn descendants(pid: i32) -> Vec<Process> {
         }
     }
     found
+}
+
+/// All that the processes of the host have open, in order.
+pub(super) fn open_files() -> Vec<String> {
+    let mut open = Vec::new();
+    for Process { pid, .. } in processes() {
+        for fd in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
+            let Ok(file) = fs::read_link(fd.path()) else { continue };
+            // Not what we read all this from.
+            if !file.starts_with("/proc") {
+                open.push(format!("{pid} {}", file.display()));
+            }
+        }
+    }
+    open.sort_unstable();
+    open
+}
+
+/// Waits until a process, or one below it, is this command.
+pub fn command_below(pid: i32, command: &str) -> Result<Process> {
+    eventually(|| {
+        let mut all = process(pid).into_iter().chain(descendants(pid));
+        all.find(|process| process.command == command).context("the command does not start")
+    })
 }

@@ -1,13 +1,13 @@
-//! What a container must leave as it was: the host's name, mounts, processes and cgroups.
+//! What a container must leave as it was: the host's name, mounts, processes, cgroups, open files.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
 use super::cgroups::cgroups;
-use super::processes::processes;
+use super::processes::{open_files, processes};
 use crate::machine::eventually;
 
 /// What a container must leave as it was.
@@ -16,66 +16,80 @@ pub struct State {
     hostname: String,
     mounts: BTreeSet<String>,
     processes: BTreeSet<String>,
-    cgroups: BTreeSet<PathBuf>,
+    cgroups: BTreeSet<String>,
+    open_files: BTreeSet<String>,
 }
 
 impl State {
     /// The host as it is now.
     pub fn now() -> Result<State> {
-        let mounts = fs::read_to_string("/proc/self/mountinfo").context("read mountinfo")?;
+        let mountinfo = fs::read_to_string("/proc/self/mountinfo").context("read mountinfo")?;
+        // Behind the dash are the options of the whole filesystem. Anybody may change them, from
+        // another mount of it.
+        let mounts = mountinfo.lines().filter_map(|line| Some(line.split_once(" - ")?.0));
+        let processes = processes().into_iter().map(|p| format!("{} {}", p.pid, p.command));
         Ok(State {
             hostname: hostname()?,
-            mounts: mounts.lines().map(str::to_owned).collect(),
-            processes: processes()
-                .into_iter()
-                .map(|p| format!("{} {}", p.pid, p.command))
-                .collect(),
-            cgroups: cgroups(),
+            mounts: mounts.map(str::to_owned).collect(),
+            processes: processes.collect(),
+            cgroups: cgroups().iter().map(|cgroup| cgroup.display().to_string()).collect(),
+            open_files: open_files().into_iter().collect(),
         })
     }
 
-    /// Fails unless the host is as it was, or is within ten seconds: what was killed may still be
-    /// on its way out.
+    /// Waits until the host is as it was: what was killed may still be on its way out.
     pub fn restored(&self) -> Result<()> {
         eventually(|| {
             let now = State::now()?;
             ensure!(now.hostname == self.hostname, "the host is called {} now", now.hostname);
-            differ(MOUNTS, &self.mounts, &now.mounts)?;
-            differ(PROCESSES, &self.processes, &now.processes)?;
-            differ(CGROUPS_LEFT, &self.cgroups, &now.cgroups)
+            self.same_mounts(&now)?;
+            self.same_processes(&now)?;
+            same("cgroups", &self.cgroups, &now.cgroups, |cgroup| cgroup)?;
+            same("open files", &self.open_files, &now.open_files, |file| file)
         })
     }
-}
 
-impl State {
-    /// As `restored`, but looks at the processes only.
+    /// Waits until the processes are as they were.
     pub fn processes_restored(&self) -> Result<()> {
-        eventually(|| differ(PROCESSES, &self.processes, &State::now()?.processes))
+        eventually(|| self.same_processes(&State::now()?))
     }
 
     /// Fails unless the mounts are as they were, now.
     pub fn mounts_unchanged(&self) -> Result<()> {
-        differ(MOUNTS, &self.mounts, &State::now()?.mounts)
+        self.same_mounts(&State::now()?)
+    }
+
+    fn same_mounts(&self, now: &State) -> Result<()> {
+        // If anybody removes a directory, what is mounted on it goes, on every host: not our doing.
+        let mut old = self.mounts.clone();
+        old.retain(|mount| now.mounts.contains(mount) || Path::new(mount_point(mount)).exists());
+        same("mounts", &old, &now.mounts, mount_point)
+    }
+
+    fn same_processes(&self, now: &State) -> Result<()> {
+        same("processes", &self.processes, &now.processes, without_id)
     }
 }
 
-/// What differs, and how one of them is told of.
-type Kind<T> = (&'static str, fn(&T) -> String);
+/// What tells of a process in an error: its command.
+fn without_id(process: &str) -> &str {
+    process.split_once(' ').unwrap_or_default().1
+}
 
-/// By their mount points.
-const MOUNTS: Kind<String> =
-    ("mounts", |mount| mount.split(' ').nth(4).unwrap_or(mount).to_owned());
+/// The fifth field of a line of mountinfo (`man 5 proc_pid_mountinfo`).
+fn mount_point(mount: &str) -> &str {
+    mount.split(' ').nth(4).unwrap_or(mount)
+}
 
-/// By their arguments: their ids tell nothing.
-const PROCESSES: Kind<String> =
-    ("processes", |process| process.split_once(' ').unwrap_or_default().1.to_owned());
-
-const CGROUPS_LEFT: Kind<PathBuf> = ("cgroups", |cgroup| cgroup.display().to_string());
-
-fn differ<T: Ord>((what, tell): Kind<T>, old: &BTreeSet<T>, new: &BTreeSet<T>) -> Result<()> {
-    let told =
-        |more: &BTreeSet<T>, less| -> BTreeSet<_> { more.difference(less).map(tell).collect() };
-    let (more, less) = (told(new, old), told(old, new));
+/// Fails unless two sets are the same. `tell` is what is said of one in them.
+fn same(
+    what: &str,
+    old: &BTreeSet<String>,
+    new: &BTreeSet<String>,
+    tell: fn(&str) -> &str,
+) -> Result<()> {
+    let more: BTreeSet<_> = new.difference(old).map(|one| tell(one)).collect();
+    let less: BTreeSet<_> = old.difference(new).map(|one| tell(one)).collect();
     ensure!(more.is_empty(), "{what} on the host that were not there before: {more:?}");
     ensure!(less.is_empty(), "{what} on the host that are gone: {less:?}");
     Ok(())
