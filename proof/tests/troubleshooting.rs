@@ -13,7 +13,11 @@ use workshop::workspace::workspace;
 const PAGE: &str = "book/src/troubleshooting.md";
 /// Where our own words are, beside the sources of the steps.
 const SOURCES: [&str; 6] = [
-    ".cargo/runner", "Vagrantfile", "workshop", "proof/src", "book/recorded/faults.snap",
+    ".cargo/runner",
+    "Vagrantfile",
+    "workshop",
+    "proof/src",
+    "book/recorded/faults.snap",
     "book/recorded/inputs.snap",
 ];
 
@@ -39,7 +43,9 @@ fn quotations(page: &str) -> Vec<Quotation> {
                 found.push(Quotation { text: text.trim().to_owned(), ours: true });
             }
             Event::Html(text) if text.starts_with("<!-- said by ") => {
-                found[first..].iter_mut().for_each(|quotation| quotation.ours = false);
+                for quotation in &mut found[first..] {
+                    quotation.ours = false;
+                }
             }
             _ => {}
         }
