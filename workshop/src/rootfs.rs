@@ -26,7 +26,7 @@ const ORIGIN: &str = "etc/rootfs-origin";
 #[derive(clap::Args, Default)]
 pub struct Args {
     /// alpine, busybox, or a path: of a tarball, a directory, a static busybox, its Debian package
-    /// [default: the busybox of this machine, else alpine, else the busybox of the distribution]
+    /// [default: the busybox of this machine, else alpine]
     #[arg(long, value_name = "SOURCE")]
     from: Option<PathBuf>,
     /// Make it anew where it is there already

@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use super::source::tool;
 
@@ -35,20 +35,17 @@ const PT_INTERP: u64 = 3;
 /// The first static busybox on this machine.
 pub fn find() -> Result<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    let mut why_not = None;
+    let mut why = anyhow!("no busybox at hand");
     for dir in env::split_paths(&path).chain(SBIN.map(PathBuf::from)) {
         for name in NAMES {
             let Ok(file) = fs::canonicalize(dir.join(name)) else { continue };
             match version(&file) {
                 Ok(_) => return Ok(file),
-                Err(error) => why_not = Some(error),
+                Err(error) => why = error.context("no static busybox at hand"),
             }
         }
     }
-    match why_not {
-        Some(why) => bail!("no static busybox at hand: {why:#}"),
-        None => bail!("no busybox at hand"),
-    }
+    Err(why)
 }
 
 /// Copies `busybox` into `root`, makes the rest around it, and says which one it is.
