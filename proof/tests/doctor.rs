@@ -17,8 +17,8 @@ const MACHINE: &str = r#"
     for dir in bin dev etc lib lib64 proc sbin sys usr; do
         if [ -d /$dir ]; then mkdir m/$dir; mount --rbind /$dir m/$dir; fi
     done
-    cp -r $PROGRAMS/workshop $PROGRAMS/step* m/steps; cp -r $ROOTFS m/steps/rootfs
-    export ROOTFS=/steps/rootfs PATH=/fake:$PATH
+    mount --bind $PROGRAMS m/steps; cp -r $ROOTFS m/rootfs
+    export ROOTFS=/rootfs PATH=/fake:$PATH
     user="setpriv --reuid 65534 --regid 65534 --clear-groups"
     # Whom sudo allows what.
     sudo_for() { echo "$1" > s; chmod 440 s; mount --bind s m/etc/sudoers; }
@@ -72,7 +72,7 @@ const MACHINES: [Machine; 14] = [
     ("no-cgroups", "umount", "umount -R m/sys/fs/cgroup; doctor", &[
         "✔ step 4: runs\n", "✘ step 5: step05-cgroups: no cgroups are mounted, or not ours\n    sudo mount -t cgroup2",
     ]),
-    ("broken-rootfs", "busybox", "rm m/steps/rootfs/bin/sh; doctor", &[
+    ("broken-rootfs", "busybox", "rm m/rootfs/bin/sh; doctor", &[
         "✔ step 3: runs\n", "✘ step 4: step04-mount: exec: \"/bin/sh\": No such file", "\n    mv rootfs",
     ]),
     ("no-rootfs", "busybox", "ROOTFS=/nowhere; doctor", &[
@@ -94,8 +94,10 @@ fn main() -> ExitCode {
     let well = || on_machine("sudo_for \"$all\"; doctor $user");
     cases.push(case("well", Needs::ROOT.with(&["sudo"]), well).then(|said| {
         let machine = ("Linux [^,]+, [^\n,]+", "Linux 6.12.48+deb13-amd64, x86_64");
-        let rootfs =
-            ("/steps/rootfs, .*", "/home/you/containers/rootfs, made from /usr/bin/busybox");
+        let rootfs = (
+            "rootfs: /rootfs, .*",
+            "rootfs: /home/you/containers/rootfs, made from /usr/bin/busybox",
+        );
         insta::with_settings!({ filters => vec![machine, rootfs] }, { recorded("doctor", said) });
         Ok(())
     }));
