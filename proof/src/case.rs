@@ -72,10 +72,14 @@ impl Needs {
     }
 
     /// What is missing here, if anything is.
-    fn missing(&self) -> Option<&'static str> {
+    fn missing(&self) -> Option<String> {
         match (self.privilege, *PRIVILEGE) {
-            (Privilege::Root, Privilege::UserNamespace | Privilege::None) => Some("needs root"),
-            (Privilege::UserNamespace, Privilege::None) => Some("needs root, or user namespaces"),
+            (Privilege::Root, Privilege::UserNamespace | Privilege::None) => {
+                Some("needs root".to_owned())
+            }
+            (Privilege::UserNamespace, Privilege::None) => {
+                Some("needs root, or user namespaces".to_owned())
+            }
             _ => self.programs.iter().find_map(|program| missing_program(program)),
         }
     }
@@ -85,25 +89,26 @@ impl Needs {
 pub static PRIVILEGE: LazyLock<Privilege> = LazyLock::new(Privilege::ours);
 
 /// Which package is to be installed for a program, if that is missing.
-fn missing_program(program: &str) -> Option<&'static str> {
+fn missing_program(program: &str) -> Option<String> {
     let path = env::var_os("PATH").unwrap_or_default();
     let mut dirs = env::split_paths(&path).chain([Path::new("/usr/sbin").to_path_buf()]);
     let there = dirs.any(|dir| dir.join(program).is_file());
-    match program {
+    let package = match program {
         "strace" if there => {
             let traced = Command::new("strace").args(["-o", "/dev/null", "true"]).output();
             let may = traced.is_ok_and(|output| output.status.success());
-            (!may).then_some("needs that strace may trace")
+            return (!may).then(|| "needs that strace may trace".to_owned());
         }
-        _ if there => None,
-        "busybox" => Some("needs the package busybox-static"),
-        "gcc" => Some("needs the packages gcc and libc6-dev"),
-        "go" => Some("needs Go"),
-        "patch" => Some("needs the package patch"),
-        "ps" => Some("needs the package procps"),
-        "strace" => Some("needs the package strace"),
-        _ => Some("needs a program that is not installed"),
-    }
+        _ if there => return None,
+        "busybox" => "busybox-static",
+        "bwrap" => "bubblewrap",
+        "dpkg-deb" => "dpkg",
+        "go" => "golang-go",
+        "gcc" => "gcc (and libc6-dev)",
+        "ps" => "procps",
+        itself => itself,
+    };
+    Some(format!("needs the package {package}"))
 }
 
 type Look = Box<dyn Fn() -> Result<String> + Send + Sync>;

@@ -1,9 +1,7 @@
 //! A root filesystem of one static busybox and links to it.
 
-use std::collections::HashSet;
 use std::env;
 use std::fs::{self, Permissions};
-use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -11,9 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
-use super::arch::{Arch, Program};
 use super::source::tool;
-use super::{Job, shown};
 
 /// What distributions call it: Debian and most others, Alpine, and Debian's package.
 const NAMES: [&str; 3] = ["busybox", "busybox.static", "busybox-static"];
@@ -33,65 +29,28 @@ const FILES: [(&str, &str); 4] = [
     ("etc/hosts", "127.0.0.1\tlocalhost\n::1\tlocalhost\n"),
 ];
 
-/// The links for a busybox that cannot be asked for them: this machine does not run it.
-const APPLETS: &str = "\
-    bin/ash bin/cat bin/chgrp bin/chmod bin/chown bin/cp bin/date bin/dd bin/df bin/dmesg \
-    bin/echo bin/false bin/grep bin/gunzip bin/gzip bin/hostname bin/kill bin/ln bin/ls \
-    bin/mkdir bin/mknod bin/mktemp bin/more bin/mount bin/mv bin/netstat bin/ping bin/ps bin/pwd \
-    bin/rm bin/rmdir bin/sed bin/sh bin/sleep bin/stat bin/stty bin/su bin/sync bin/tar \
-    bin/touch bin/true bin/umount bin/uname bin/vi sbin/ifconfig sbin/ip sbin/pivot_root \
-    sbin/route usr/bin/[ usr/bin/awk usr/bin/basename usr/bin/clear usr/bin/cut usr/bin/dirname \
-    usr/bin/du usr/bin/env usr/bin/expr usr/bin/find usr/bin/free usr/bin/head usr/bin/id \
-    usr/bin/killall usr/bin/less usr/bin/nc usr/bin/nproc usr/bin/printf usr/bin/readlink \
-    usr/bin/seq usr/bin/sort usr/bin/tail usr/bin/tee usr/bin/test usr/bin/top usr/bin/tr \
-    usr/bin/tty usr/bin/uniq usr/bin/unshare usr/bin/wc usr/bin/wget usr/bin/which \
-    usr/bin/whoami usr/bin/xargs usr/bin/yes usr/sbin/chroot";
+/// `p_type` of a program's segment that names an interpreter, ld.so(8).
+const PT_INTERP: u64 = 3;
 
-/// The first static busybox for `arch` on this machine.
-pub fn find(arch: &Arch) -> Result<PathBuf> {
+/// The first static busybox on this machine.
+pub fn find() -> Result<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    let dirs: Vec<_> = env::split_paths(&path).chain(SBIN.map(PathBuf::from)).collect();
-    let files = dirs.iter().flat_map(|dir| NAMES.map(|name| dir.join(name)));
-    // Often /bin is /usr/bin: what is found by two names is looked at once.
-    let mut seen = HashSet::new();
-    let files = files.filter_map(|file| fs::canonicalize(file).ok());
-    let mut skipped = Vec::new();
-    for file in files.filter(|file| seen.insert(file.clone())) {
-        match version(&file, arch) {
-            Ok(_) => return Ok(file),
-            Err(error) => skipped.push(format!("{error:#}")),
+    let mut why = anyhow!("no busybox at hand");
+    for dir in env::split_paths(&path).chain(SBIN.map(PathBuf::from)) {
+        for name in NAMES {
+            let Ok(file) = fs::canonicalize(dir.join(name)) else { continue };
+            match version(&file) {
+                Ok(_) => return Ok(file),
+                Err(error) => why = error.context("no static busybox at hand"),
+            }
         }
     }
-    ensure!(skipped.is_empty(), "no static busybox at hand: {}", skipped.join(", "));
-    bail!("no busybox at hand");
+    Err(why)
 }
 
-/// Copies `busybox` into `job.new`, makes the rest around it, and says which one it is.
-pub fn fill(busybox: &Path, job: &Job) -> Result<String> {
-    let root = &job.new;
-    let version = version(busybox, job.arch)?;
-    furnish(busybox, &version, root).with_context(|| format!("write to {}", shown(root)))?;
-    let links = link(busybox, root)?;
-    Ok(format!("({version}, {links} applets)"))
-}
-
-/// The version of `file`, if it is a busybox that `arch` can run without anything else.
-fn version(file: &Path, arch: &Arch) -> Result<String> {
-    let name = shown(file);
-    let program = Program::read(file).with_context(|| format!("read {name}"))?;
-    program.built_for(arch).map_err(|error| anyhow!("{name} {error}"))?;
-    ensure!(!program.dynamic, "{name} is dynamically linked");
-    if arch.name != env::consts::ARCH {
-        return Ok(format!("BusyBox for {}", arch.name));
-    }
-    match ask(file, &[])?.split_whitespace().collect::<Vec<_>>()[..] {
-        ["BusyBox", version, ..] => Ok(format!("BusyBox {version}")),
-        _ => bail!("{name} is no BusyBox"),
-    }
-}
-
-/// Makes the directories and files of a small Linux system.
-fn furnish(busybox: &Path, version: &str, root: &Path) -> io::Result<()> {
+/// Copies `busybox` into `root`, makes the rest around it, and says which one it is.
+pub fn fill(busybox: &Path, root: &Path) -> Result<String> {
+    let version = version(busybox)?;
     for dir in DIRS {
         fs::create_dir_all(root.join(dir))?;
     }
@@ -106,20 +65,60 @@ fn furnish(busybox: &Path, version: &str, root: &Path) -> io::Result<()> {
     for (path, mode) in [("bin/busybox", 0o755), ("tmp", 0o1777), ("var/tmp", 0o1777)] {
         fs::set_permissions(root.join(path), Permissions::from_mode(mode))?;
     }
-    Ok(())
+    let links = link(busybox, root)?;
+    Ok(format!("({version}, {links} applets)"))
+}
+
+/// The version of `file`, if it is a busybox that needs nothing else.
+fn version(file: &Path) -> Result<String> {
+    let name = file.display();
+    ensure!(!is_dynamic(file).with_context(|| name.to_string())?, "{name} is dynamically linked");
+    match ask(file, &[])?.split_whitespace().collect::<Vec<_>>()[..] {
+        ["BusyBox", version, ..] => Ok(format!("BusyBox {version}")),
+        _ => bail!("{name} is no BusyBox"),
+    }
+}
+
+/// Whether a program needs an interpreter, and with it shared libraries (`man 5 elf`).
+fn is_dynamic(program: &Path) -> Result<bool> {
+    let file = fs::read(program)?;
+    // 64 bits, and the lowest byte first.
+    ensure!(file.starts_with(b"\x7fELF\x02\x01"), "it is no program for this machine");
+    let (e_phoff, e_phentsize) = (number(&file, 32, 8)?, number(&file, 54, 2)?);
+    for segment in 0..number(&file, 56, 2)? {
+        let p_type = e_phoff.saturating_add(segment * e_phentsize);
+        if number(&file, usize::try_from(p_type)?, 4)? == PT_INTERP {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The number that stands there in a file, the lowest byte first.
+fn number(file: &[u8], at: usize, length: usize) -> Result<u64> {
+    let bytes = file.get(at..at.saturating_add(length)).context("it is cut short")?;
+    let mut number = 0;
+    for byte in bytes.iter().rev() {
+        number = number << 8 | u64::from(*byte);
+    }
+    Ok(number)
 }
 
 /// Links its applets to `bin/busybox` in `root`, each where it belongs; how many.
 fn link(busybox: &Path, root: &Path) -> Result<usize> {
-    let list = ask(busybox, &["--list-full"]).unwrap_or_else(|_| APPLETS.replace(' ', "\n"));
-    // Those outside a directory, linuxrc, are of no use; and bin/busybox is there.
-    let links = list.lines().filter(|path| path.contains('/') && *path != "bin/busybox");
-    for path in links.clone() {
-        let up = "../".repeat(path.matches('/').count());
-        let target = if path.starts_with("bin/") { "busybox" } else { &format!("{up}bin/busybox") };
+    let mut links = 0;
+    for path in ask(busybox, &["--list-full"])?.lines() {
+        let target = match path.rsplit_once('/') {
+            // In no directory: linuxrc, which is of no use in a container.
+            None => continue,
+            Some(("bin", "busybox")) => continue,
+            Some(("bin", _)) => "busybox".to_owned(),
+            Some((dir, _)) => "../".repeat(dir.split('/').count()) + "bin/busybox",
+        };
         symlink(target, root.join(path)).with_context(|| format!("link {path}"))?;
+        links += 1;
     }
-    Ok(links.count())
+    Ok(links)
 }
 
 /// What busybox says to `args`; called busybox, since by another name it is another program.

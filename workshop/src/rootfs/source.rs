@@ -1,78 +1,92 @@
 //! Where the files of a root filesystem can come from.
 
+use std::env::consts::ARCH;
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::workspace::target;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
-use super::{Job, busybox, download, shown};
+use super::{Job, busybox};
 
-/// Plain http on purpose: the sha256 in `ARCHES` is the proof, and TLS would be the longest part
-/// of the build, which a room full of people waits for.
+/// Plain http on purpose: the sha256 is the proof.
 const MIRROR: &str = "http://dl-cdn.alpinelinux.org/alpine/v3.23/releases";
 const ALPINE: &str = "alpine-minirootfs-3.23.2";
 
-/// Fills `job.new` and says what it came from.
-type Source = fn(job: &Job) -> Result<String>;
+/// The sha256 of Alpine's minirootfs for a machine, from the `.sha256` beside it.
+const SHA256: [(&str, &str); 2] = [
+    ("x86_64", "b50bf42e519420ca2be48dd0efa22aa087c708d0602b67d413406533bef9dab5"),
+    ("aarch64", "0a6c278a906bb7dc1c14f3dae426b4494280cdc421697977459bd37f91287d09"),
+];
 
-/// Fills `job.new` from the first source that has something, of those that were asked for.
+/// The words of these programs, before the file and the URL. The first that is installed is taken.
+const DOWNLOADERS: [&[&str]; 2] = [
+    &["curl", "-fsSL", "--connect-timeout", "15", "--speed-limit", "1", "--speed-time", "15", "-o"],
+    &["wget", "--no-verbose", "--tries=2", "--timeout=15", "-O"],
+];
+
+/// Fills `job.new` from what was asked for, and says what it came from.
 pub fn fill(job: &Job) -> Result<String> {
-    let sources: &[Source] = match &job.args.from {
-        None => &[busybox_at_hand, alpine, package],
-        Some(name) if name == Path::new("busybox") => &[busybox_at_hand, package],
-        Some(name) if name == Path::new("alpine") => &[alpine],
-        Some(_) => &[given],
+    fs::create_dir(&job.new).with_context(|| format!("create {}", job.new.display()))?;
+    let at_hand = |file: &Path| -> Result<String> {
+        Ok(format!("{} {}", file.display(), busybox::fill(file, &job.new)?))
     };
-    for source in sources {
-        super::clear(&job.new)?;
-        fs::create_dir(&job.new).with_context(|| format!("create {}", shown(&job.new)))?;
-        match source(job) {
-            Err(error) if sources.len() > 1 => eprintln!("rootfs: {error:#}"),
-            result => return result,
-        }
+    match &job.args.from {
+        None => match busybox::find() {
+            Ok(file) => at_hand(&file),
+            Err(why) => {
+                eprintln!("rootfs: {why:#}");
+                alpine(job).context(
+                    "nothing to make a root filesystem from (install the package busybox-static; \
+                     Fedora, Arch: busybox)",
+                )
+            }
+        },
+        Some(from) if from == Path::new("busybox") => at_hand(&busybox::find()?),
+        Some(from) if from == Path::new("alpine") => alpine(job),
+        Some(from) => given(from, job),
     }
-    bail!(
-        "nothing to make a root filesystem from: install the package busybox-static \
-         (Fedora, Arch: busybox), or give a tarball, such as `docker export` writes, with --from"
-    )
 }
 
-/// The busybox of this machine.
-fn busybox_at_hand(job: &Job) -> Result<String> {
-    let file = busybox::find(job.arch)?;
-    Ok(format!("{} {}", file.display(), busybox::fill(&file, job)?))
-}
-
-/// Alpine's minirootfs. The download is kept, so that another one needs no network.
+/// Alpine's minirootfs.
 fn alpine(job: &Job) -> Result<String> {
-    let pinned = format!("{MIRROR}/{0}/{ALPINE}-{0}.tar.gz", job.arch.name);
-    let url = job.args.url.as_ref().unwrap_or(&pinned);
-    let sha256 = job.args.sha256.as_deref().unwrap_or(job.arch.alpine_sha256);
+    let (url, sha256) = if let [url, sha256] = &job.args.download[..] {
+        (url.clone(), sha256.as_str())
+    } else {
+        let known = SHA256.iter().find(|(machine, _)| *machine == ARCH);
+        let (_, sha256) = known.with_context(|| format!("no Alpine is known for {ARCH}"))?;
+        (format!("{MIRROR}/{ARCH}/{ALPINE}-{ARCH}.tar.gz"), *sha256)
+    };
     let name = url.rsplit('/').next().unwrap_or(ALPINE);
-    let file = target().join("workshop").join(name);
-    download::fetch(url, sha256, &file)
+    // With all that is in there, it is gone in the end.
+    let file = job.partial.join("download");
+    eprintln!("rootfs: downloading {url}");
+    download(&url, sha256, &file)
         .with_context(|| format!("download {url} (or bring it along: --from FILE)"))?;
     unpack(&file, &job.new)?;
     Ok(name.to_owned())
 }
 
-/// The busybox of the distribution, without installing it: that needs no root.
-fn package(job: &Job) -> Result<String> {
-    let package = format!("busybox-static:{}", job.arch.debian);
-    let dir = job.partial.join("download");
-    fs::create_dir(&dir)?;
-    tool(Command::new("apt-get").args(["download", &package]).current_dir(&dir))
-        .with_context(|| format!("download the package {package} (is `apt-get update` due?)"))?;
-    let file = fs::read_dir(&dir)?.next().context("apt-get left no package")??;
-    unpack_package(&file.path(), job)
+/// Downloads a file, and fails if it is not the right one.
+fn download(url: &str, sha256: &str, file: &Path) -> Result<()> {
+    let is_there = |words: &&[&str]| Command::new(words[0]).arg("--help").output().is_ok();
+    let words = DOWNLOADERS.into_iter().find(is_there);
+    let words = words.context("neither curl nor wget is installed")?;
+    tool(Command::new(words[0]).args(&words[1..]).arg(file).arg(url))?;
+    let sum = tool(Command::new("sha256sum").arg(file))?;
+    // A backslash stands before it if the file's name has odd characters.
+    ensure!(
+        sum.trim_start_matches('\\').starts_with(sha256),
+        "what came is something else (its sha256 is wrong), and was thrown away; \
+         if it was the login page of a Wi-Fi, log in and try again"
+    );
+    Ok(())
 }
 
 /// What `--from` names: a directory or a file, whose first bytes tell which it is.
-fn given(job: &Job) -> Result<String> {
-    let from = job.args.from.as_deref().unwrap_or(Path::new(""));
+fn given(from: &Path, job: &Job) -> Result<String> {
     let path = fs::canonicalize(from);
     let from = from.display();
     let path = path.with_context(|| format!("--from {from}, neither alpine nor busybox"))?;
@@ -80,14 +94,15 @@ fn given(job: &Job) -> Result<String> {
         ensure!(!job.new.starts_with(&path), "--from {from}: the copy would be in it");
         // cp(1): -a keeps modes, links and, for root, owners; -x leaves out what is mounted there.
         tool(Command::new("cp").arg("-ax").arg(path.join(".")).arg(&job.new))?;
+        take_setuid_away(&job.new)?;
         return Ok(from.to_string());
     }
     let mut magic = [0; 4];
     let read = File::open(&path).and_then(|mut file| file.read(&mut magic));
     read.with_context(|| format!("read {from}"))?;
     match &magic {
-        b"\x7fELF" => Ok(format!("{from} {}", busybox::fill(&path, job)?)),
-        b"!<ar" => unpack_package(&path, job),
+        b"\x7fELF" => Ok(format!("{from} {}", busybox::fill(&path, &job.new)?)),
+        b"!<ar" => Ok(format!("{from} {}", unpack_package(&path, job)?)),
         _ => unpack(&path, &job.new).map(|()| from.to_string()),
     }
 }
@@ -98,10 +113,7 @@ fn unpack_package(file: &Path, job: &Job) -> Result<String> {
     tool(Command::new("dpkg-deb").arg("-x").arg(file).arg(&dir))?;
     let mut places = ["bin/busybox", "usr/bin/busybox"].iter().map(|place| dir.join(place));
     let busybox = places.find(|place| place.is_file()).context("no busybox in the package")?;
-    // apt-get writes the colon of a version so.
-    let name = file.file_name().unwrap_or_default().to_string_lossy().replace("%3a", ":");
-    let busybox = busybox::fill(&busybox, job).with_context(|| name.clone())?;
-    Ok(format!("{name} {busybox}"))
+    busybox::fill(&busybox, &job.new)
 }
 
 /// Unpacks a tarball, packed in any way that tar(1) knows.
@@ -109,7 +121,19 @@ fn unpack(file: &Path, new: &Path) -> Result<()> {
     // Only root may make devices, and a container has its own /dev.
     let but_devices = ["--anchored", "--exclude=dev/*", "--exclude=./dev/*"];
     tool(Command::new("tar").arg("-xpf").arg(file).arg("-C").arg(new).args(but_devices))
-        .with_context(|| format!("unpack {}", shown(file)))?;
+        .with_context(|| format!("unpack {}", file.display()))?;
+    take_setuid_away(new)
+}
+
+/// What belonged to root in a tarball is now the user's who unpacked it, and must not run as that
+/// user whoever starts it. Only what root has unpacked stays as it was.
+fn take_setuid_away(new: &Path) -> Result<()> {
+    // In a user namespace root is somebody else outside, and this does not cover all users.
+    let users = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let root = fs::metadata(new)?.uid() == 0 && users.trim_end().ends_with(" 4294967295");
+    if !root {
+        tool(Command::new("chmod").args(["-R", "ug-s"]).arg(new))?;
+    }
     Ok(())
 }
 
@@ -118,11 +142,9 @@ pub fn tool(command: &mut Command) -> Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("run {name}"))?;
     let stderr = String::from_utf8_lossy(&output.stderr);
-    // apt-get's warnings (W:) come before its errors.
-    let said = stderr
-        .lines()
-        .find(|line| !line.starts_with("W:"))
-        .unwrap_or("it failed, and said nothing");
+    // wget says the URL first, and then what was wrong.
+    let said = stderr.lines().find(|line| !line.ends_with(':'));
+    let said = said.unwrap_or("it failed, and said nothing");
     ensure!(output.status.success(), "{name}: {}", said.trim_start_matches(&format!("{name}: ")));
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -1,0 +1,115 @@
+//! `cargo workshop doctor` on machines where something is in the way.
+//!
+//! Each machine is a directory with the directories of this one in it, and our programs. A script
+//! spoils it, and starts the doctor there.
+
+use std::process::{Command, ExitCode};
+use std::slice;
+
+use anyhow::{Result, ensure};
+use proof::case::{self, Needs, case, recorded};
+use proof::programs::{programs, rootfs};
+
+const MACHINE: &str = r#"
+    unset TMPDIR; umask 022; hostname box
+    mount --make-rprivate /; mount -t tmpfs tmpfs /mnt; cd /mnt
+    mkdir -p m/run m/fake m/steps; mkdir -m 1777 m/tmp
+    for dir in bin dev etc lib lib64 proc sbin sys usr; do
+        if [ -d /$dir ]; then mkdir m/$dir; mount --rbind /$dir m/$dir; fi
+    done
+    mount --bind $PROGRAMS m/steps; cp -r $ROOTFS m/rootfs
+    export ROOTFS=/rootfs PATH=/fake:$PATH
+    user="setpriv --reuid 65534 --regid 65534 --clear-groups"
+    # Whom sudo allows what.
+    sudo_for() { echo "$1" > s; chmod 440 s; mount --bind s m/etc/sudoers; }
+    all="ALL ALL=(ALL) NOPASSWD: ALL"
+    # A program that fails, and why.
+    fails() { printf '#!/bin/sh\necho "%s" >&2; exit 1\n' "$2" > m/fake/$1; chmod +x m/fake/$1; }
+    doctor() {
+        mount --rbind m m; cd m; pivot_root . .; umount -l .; cd /
+        "$@" /steps/workshop doctor || [ $? = 1 ]
+    }
+"#;
+
+/// A machine: its name, the program that it takes, how it is made, and what the doctor says there.
+type Machine = (&'static str, &'static str, &'static str, &'static [&'static str]);
+
+#[rustfmt::skip] // a table
+const MACHINES: [Machine; 14] = [
+    ("password", "sudo", "sudo_for 'ALL ALL=(ALL) ALL'; doctor $user", &[
+        "✔ root: by sudo, which will ask for your password\n",
+        "· step 5: not tried, since sudo would ask for your password\n    sudo -v && cargo workshop doctor\n",
+        "What could be tried runs here.\n",
+    ]),
+    ("no-sudo", "sudo", "sudo_for ''; doctor $user", &["✘ root: Sorry, user", "    su -\n", "✘ step 5: "]),
+    ("no-new-privileges", "sudo", "sudo_for \"$all\"; doctor $user --no-new-privs", &[
+        "✘ root: sudo: The \"no new privileges\" flag is set", "    in a terminal outside of", "✘ step 5: ",
+    ]),
+    ("docker", "sudo", "sudo_for \"$all\"; touch m/.dockerenv; fails unshare 'unshare failed'
+        doctor $user --bounding-set -sys_admin", &[
+        ", in Docker\n", "✔ root: by sudo, which does not ask for a password now\n", "✔ step 1: runs\n",
+        "✘ step 2: step02-uts: unshare CLONE_NEWUTS: EPERM: Operation not permitted\n    docker run --privileged",
+        "✘ step 5: ",
+    ]),
+    ("capabilities", "setpriv", "doctor setpriv --bounding-set -sys_admin", &[
+        "✔ root: you are\n", "✘ step 4: not by `cargo run` alone: step04-mount: unshare UTS, PID: EPERM: ",
+        "\n    unshare -Ur cargo run -p step04-mount -- run /bin/sh\n",
+    ]),
+    ("chroot", "chroot", "chroot m /steps/workshop doctor || true", &[
+        "✔ step 3: runs\n", "✘ step 4: step04-mount: mount / as private (in a chroot it is no mount point): ",
+        "\n    exit the chroot", "✘ step 5: ",
+    ]),
+    ("bwrap", "bwrap", "doctor bwrap --ro-bind / / --dev /dev --proc /proc", &[
+        "✘ step 5: step05-cgroups: mkdir in ", "EROFS: Read-only file system\n    sudo mount -o remount",
+    ]),
+    ("user-namespace", "unshare", "doctor unshare -Ur", &["✔ root: you are\n", "✔ step 4: runs\n"]),
+    ("ubuntu", "sudo", "sudo_for ''; fails unshare 'write failed /proc/self/uid_map: Operation not permitted'
+        doctor $user", &["    sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0\n"]),
+    ("no-user-namespaces", "sudo", "sudo_for ''; fails unshare 'unshare failed: No space left on device'
+        doctor $user", &["    sudo sysctl -w user.max_user_namespaces=15000\n"]),
+    ("wsl-1", "unshare", "echo 4.4.0-19041-Microsoft > k; mount --bind k m/proc/sys/kernel/osrelease
+        fails unshare ''; doctor setpriv --bounding-set -sys_admin", &["    in PowerShell: wsl --set-version"]),
+    ("no-cgroups", "umount", "umount -R m/sys/fs/cgroup; doctor", &[
+        "✔ step 4: runs\n", "✘ step 5: step05-cgroups: no cgroups are mounted, or not ours\n    sudo mount -t cgroup2",
+    ]),
+    ("broken-rootfs", "busybox", "rm m/rootfs/bin/sh; doctor", &[
+        "✔ step 3: runs\n", "✘ step 4: step04-mount: exec: \"/bin/sh\": No such file", "\n    mv rootfs",
+    ]),
+    ("no-rootfs", "busybox", "ROOTFS=/nowhere; doctor", &[
+        "✘ rootfs: there is no /nowhere\n    cargo workshop rootfs\n✔ step 1", "✔ step 5: runs\n",
+    ]),
+];
+
+fn main() -> ExitCode {
+    let mut cases = vec![];
+    for (name, program, script, expected) in &MACHINES {
+        let needs = Needs::ROOT.with(slice::from_ref(program));
+        cases.push(case(*name, needs, || on_machine(script)).then(|said| {
+            for words in *expected {
+                ensure!(said.contains(words), "it does not say {words}:\n{said}");
+            }
+            Ok(())
+        }));
+    }
+    let well = || on_machine("sudo_for \"$all\"; doctor $user");
+    cases.push(case("well", Needs::ROOT.with(&["sudo"]), well).then(|said| {
+        let machine = ("Linux [^,]+, [^\n,]+", "Linux 6.12.48+deb13-amd64, x86_64");
+        let rootfs = (
+            "rootfs: /rootfs, .*",
+            "rootfs: /home/you/containers/rootfs, made from /usr/bin/busybox",
+        );
+        insta::with_settings!({ filters => vec![machine, rootfs] }, { recorded("doctor", said) });
+        Ok(())
+    }));
+    case::run(4, cases)
+}
+
+/// What the doctor says on a machine.
+fn on_machine(script: &str) -> Result<String> {
+    let mut shell = Command::new("sh");
+    shell.args(["-ec", &format!("{MACHINE}\n{script}")]);
+    let output = shell.env("PROGRAMS", programs()).env("ROOTFS", rootfs()).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success() && said.is_empty(), "{said}");
+    Ok(String::from_utf8(output.stdout)?)
+}

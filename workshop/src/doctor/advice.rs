@@ -1,0 +1,67 @@
+//! What to type against an error, by its words.
+
+use std::fs;
+use std::path::Path;
+
+const NEW_ROOTFS: &str = "mv rootfs rootfs.old && cargo workshop rootfs";
+
+/// The words of an error, and what to type. The first that fits counts.
+const ADVICE: [(&str, &str); 13] = [
+    ("no new privileges", "in a terminal outside of your editor or sandbox: cargo workshop doctor"),
+    ("there is no sudo", "su -"),
+    ("may not run sudo", "su -"),
+    // Ubuntu restricts user namespaces since 23.10.
+    ("/proc/self/uid_map", "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"),
+    ("unshare failed: No space left", "sudo sysctl -w user.max_user_namespaces=15000"),
+    ("ENOSPC", "sudo sysctl -w user.max_uts_namespaces=15000 user.max_pid_namespaces=15000"),
+    ("mount / as private", "exit the chroot, or before it: mount --bind DIR DIR && chroot DIR"),
+    ("mount ../sys on /sys", "sudo mount -t sysfs sysfs /sys"),
+    ("mount ../dev/", "sudo mount -t devtmpfs devtmpfs /dev"),
+    ("mount on /", NEW_ROOTFS),
+    ("exec: ", NEW_ROOTFS),
+    ("boot with cgroup_enable=", "add that to the kernel's command line, and boot"),
+    ("EACCES", "su -"),
+];
+
+/// What to type against an error.
+pub fn advice(error: &str) -> String {
+    let place = surroundings().unwrap_or_default();
+    if place == "WSL 1" {
+        return "in PowerShell: wsl --set-version NAME 2 (wsl -l -v shows the names)".to_owned();
+    }
+    if let Some((_, fix)) = ADVICE.iter().find(|(words, _)| error.contains(words)) {
+        return (*fix).to_owned();
+    }
+    let no_user_namespaces = error.contains("unshare failed: Operation not permitted");
+    let no_cgroups = error.contains("no cgroups are mounted");
+    let fix = match place.as_str() {
+        "Docker" => "docker run --privileged …",
+        "Podman" => "sudo podman run --privileged …",
+        "WSL 2" if no_cgroups => "in PowerShell: wsl --update",
+        _ if no_cgroups => "sudo mount -t cgroup2 cgroup2 /sys/fs/cgroup",
+        _ if no_user_namespaces => "sudo sysctl -w kernel.unprivileged_userns_clone=1",
+        _ if error.contains("Read-only file system") => "sudo mount -o remount,rw /sys/fs/cgroup",
+        _ => "vagrant up",
+    };
+    fix.to_owned()
+}
+
+/// What we are in, by what Docker, Podman, systemd and WSL leave as a sign.
+pub fn surroundings() -> Option<String> {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim_end().to_owned();
+    let kernel = read("/proc/sys/kernel/osrelease").to_lowercase();
+    let container = read("/run/systemd/container");
+    let place = if Path::new("/.dockerenv").exists() {
+        "Docker"
+    } else if Path::new("/run/.containerenv").exists() {
+        "Podman"
+    } else if kernel.contains("microsoft") {
+        // WSL 1 has no kernel, and says 4.4.
+        if kernel.starts_with("4.4.") { "WSL 1" } else { "WSL 2" }
+    } else if container.is_empty() {
+        return None;
+    } else {
+        return Some(format!("a container ({container})"));
+    };
+    Some(place.to_owned())
+}
