@@ -2,206 +2,87 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, ensure};
-use libtest_mimic::{Arguments, Failed, Trial};
-use workshop::book::{Finding, links, lint};
-use workshop::snapshot;
+use proof::book::{Finding, links, lint};
+use proof::case::{self, Needs, here, snapshot};
+use workshop::steps::STEPS;
+use workshop::temp::TempDir;
 use workshop::workspace::workspace;
 
-/// A small book without a fault.
-const BOOK: [(&str, &str); 13] = [
-    ("README.md", "# Read me\n\n```sh\ntrue\n```\n"),
-    ("step01-exec/src/main.rs", "// ANCHOR: run\nfn run() {}\n// ANCHOR_END: run\n"),
-    ("step01-exec/tests/snapshots/hello.snap", "---\nsource: x\n---\n$ echo hello\nhello\n"),
-    ("step01-exec/tests/snapshots/empty.snap", "---\nsource: x\n---\n"),
-    ("step01-exec/tests/snapshots/fence.snap", "---\nsource: x\n---\n```\n"),
-    (
-        "tests/go/talk.go",
-        "// ANCHOR: a\n\n// ANCHOR_END: a\n// ANCHOR: b\nb\n// ANCHOR: c\nc\n// ANCHOR: c\n",
-    ),
-    ("book/exercises/one/solution.diff", "--- a\n+++ b\n"),
-    ("book/exercises/one/test.sh", "exit 1\n"),
-    (
-        "book/src/pictures/one.svg",
-        "<svg class=\"picture\" viewBox=\"0 0 640 100\" role=\"img\" aria-labelledby=\"one\">\n\
-         <title id=\"one\">One</title>\n<text font-size=\"13\">x</text>\n</svg>\n",
-    ),
-    (
-        "book/src/SUMMARY.md",
-        "# Summary\n\n- [One](step01-exec.md)\n- [Quoted](a-real-one.md)\n- [Minutes](for-the-leader.md)\n",
-    ),
-    ("book/src/a-real-one.md", "# Quoted\n\n```console\n$ docker run\n```\n"),
-    (
-        "book/src/for-the-leader.md",
-        "# Minutes\n\n## The 90 minutes\n\n| what | minutes |\n| --- | --- |\n| one | 30 |\n| two | 60 |\n\
-         | **Total** | **90** |\n",
-    ),
-    (
-        "book/src/step01-exec.md",
-        r#"# One
-
-A word, and a [link](a-real-one.md#quoted).
-
-```sh
-cargo run -- run sh
-```
-
-```sh,inside
-exit
-```
-
-* In a list:
-
-  <!-- not run: it takes
-       too long -->
-  ```sh
-  sleep inf
-  ```
-
-```console
-{{#include ../../step01-exec/tests/snapshots/hello.snap:4:}}
-```
-
-```rust,ignore
-{{#include ../../step01-exec/src/main.rs:run}}
-```
-
-{{#include pictures/one.svg}}
-
-```text
-an error
-```
-
-```sh,fails
-sh book/exercises/one/test.sh
-```
-
-<details><summary>Solution</summary>
-
-```diff
-{{#include ../exercises/one/solution.diff}}
-```
-
-</details>
-"#,
-    ),
-];
+/// A small book without a fault, in a workspace that has only the first step.
+const SMALL: &str = "proof/tests/small-book";
 
 const PAGE: &str = "book/src/step01-exec.md";
-const LEADER: &str = "book/src/for-the-leader.md";
+const QUOTED: &str = "book/src/a-real-one.md";
 const SUMMARY: &str = "book/src/SUMMARY.md";
+const README: &str = "README.md";
 const PICTURE: &str = "book/src/pictures/one.svg";
 const SOURCE: &str = "step01-exec/src/main.rs";
-const TEXT: &str = "```text\nan error\n```\n";
-const SNAP: &str = "{{#include ../../step01-exec/tests/snapshots/hello.snap:4:}}";
-const RUST: &str = "{{#include ../../step01-exec/src/main.rs:run}}";
+const DIFF: &str = "book/exercises/one/solution.diff";
+const TEST: &str = "book/exercises/one/test.sh";
 
-/// The fault, and what makes it: in which file, what becomes what. An empty text becomes the whole
-/// file; what becomes nothing is removed.
+// Parts of the page.
+const TEXT: &str = "```text\nan error\n```\n";
+const SNAP: &str = "{{#include ../recorded/hello.snap:4:}}";
+const END: &str = "// ANCHOR_END: run\n";
+
+/// The fault, and what makes it: in which file, what becomes what. No text becomes all of a file that
+/// is not there; a file that has nothing left is removed.
 const FAULTS: &[(&str, &str, &str, &str)] = &[
     // Includes
     ("no-such-file", PAGE, "hello.snap", "hullo.snap"),
-    ("out-of-the-workspace", PAGE, SNAP, "{{#include ../../../hello.snap:4:}}"),
-    (
-        "no-such-anchor",
-        PAGE,
-        "main.rs:run}}\n",
-        "main.rs:run}}\n{{#include ../../step01-exec/src/main.rs:ran}}\n",
-    ),
-    ("empty-anchor", PAGE, TEXT, "```go\n{{#include ../../tests/go/talk.go:a}}\n```\n"),
-    ("endless-anchor", PAGE, TEXT, "```go\n{{#include ../../tests/go/talk.go:b}}\n```\n"),
-    ("anchor-twice", PAGE, TEXT, "```go\n{{#include ../../tests/go/talk.go:c}}\n```\n"),
-    ("anchors-shown", PAGE, TEXT, "```go\n{{#include ../../tests/go/talk.go}}\n```\n"),
-    ("anchors-in-a-diff", "book/exercises/one/solution.diff", "+++ b\n", "+++ b\n // ANCHOR: a\n"),
-    ("by-lines", PAGE, TEXT, "```go\n{{#include ../../tests/go/talk.go:5:7}}\n```\n"),
-    (
-        "indented-include",
-        PAGE,
-        SNAP,
-        "  {{#include ../../step01-exec/tests/snapshots/hello.snap:4:}}",
-    ),
+    ("out-of-the-workspace", PAGE, "../recorded", "../../../recorded"),
+    ("not-in-the-book", PAGE, "../recorded", "../../proof/tests/snapshots"),
+    ("no-such-anchor", PAGE, "main.rs:run}}", "main.rs:ran}}"),
+    ("by-lines", PAGE, TEXT, "```go\n{{#include ../../proof/go/talk.go:5:7}}\n```\n"),
+    ("empty-anchor", PAGE, TEXT, "```go\n{{#include ../../proof/go/talk.go:empty}}\n```\n"),
+    ("endless-anchor", PAGE, TEXT, "```go\n{{#include ../../proof/go/talk.go:endless}}\n```\n"),
+    ("anchors-shown", PAGE, TEXT, "```go\n{{#include ../../proof/go/talk.go}}\n```\n"),
+    ("anchors-in-a-diff", DIFF, "+++ b\n", "+++ b\n // ANCHOR: a\n"),
     ("snapshot-with-its-head", PAGE, "hello.snap:4:", "hello.snap"),
     ("snapshot-from-elsewhere", PAGE, "hello.snap:4:", "hello.snap:5:"),
     ("empty-snapshot", PAGE, "hello.snap", "empty.snap"),
-    ("fence-in-an-include", PAGE, "hello.snap", "fence.snap"),
-    (
-        "code-in-a-wrong-fence",
-        PAGE,
-        TEXT,
-        "```text\n{{#include ../../step01-exec/src/main.rs:run}}\n```\n",
-    ),
-    ("picture-in-a-fence", PAGE, TEXT, "```text\n\n{{#include pictures/one.svg}}\n\n```\n"),
-    (
-        "picture-in-a-paragraph",
-        PAGE,
-        "\n{{#include pictures/one.svg}}",
-        "See:\n{{#include pictures/one.svg}}",
-    ),
-    (
-        "include-in-a-sentence",
-        PAGE,
-        TEXT,
-        "It is {{#include ../../step01-exec/tests/snapshots/hello.snap:4:}}\n",
-    ),
+    ("code-in-a-wrong-block", PAGE, "```rust,ignore", "```text"),
+    ("picture-in-a-block", PAGE, TEXT, "```text\n\n{{#include pictures/one.svg}}\n\n```\n"),
+    ("picture-in-a-paragraph", PAGE, "\n{{#include pictures", "See:\n{{#include pictures"),
+    ("indented-include", PAGE, SNAP, "  {{#include ../recorded/hello.snap:4:}}"),
+    ("include-in-a-sentence", PAGE, TEXT, "It is {{#include ../recorded/hello.snap:4:}}\n"),
     ("endless-include", PAGE, "A word,", "A word, {{#include,"),
-    ("other-preprocessing", PAGE, "A word,", "A word, {{#playground x.rs}},"),
+    ("other-preprocessing", PAGE, TEXT, "{{#playground x.rs}}\n"),
     // What is typed in
     ("transcript-typed-in", PAGE, SNAP, "$ hello"),
-    ("rust-typed-in", PAGE, RUST, "{{#include ../../step01-exec/src/main.rs:run}}\nfn main() {}"),
+    ("rust-typed-in", PAGE, "main.rs:run}}\n", "main.rs:run}}\nfn main() {}\n"),
     ("diff-typed-in", PAGE, TEXT, "```diff\n+a\n```\n"),
-    ("go-typed-in", PAGE, TEXT, "```go\nfunc main() {}\n```\n"),
     ("transcript-as-text", PAGE, "an error", "$ ls"),
     ("rust-as-text", PAGE, "an error", "let x = 1;"),
     // Fences
     ("no-language", PAGE, "```text", "```"),
     ("other-language", PAGE, "```text", "```python"),
+    ("other-language-in-the-readme", README, "```sh", "```bash"),
     ("capitals", PAGE, "```sh,fails", "```Sh,fails"),
     ("a-space", PAGE, "```sh,inside", "```sh, inside"),
-    ("other-attribute", PAGE, "```sh,fails", "```sh,fails,quick"),
     ("not-ignored", PAGE, "```rust,ignore", "```rust"),
     ("by-indent", PAGE, TEXT, "    ls\n"),
     ("fence-by-indent", PAGE, TEXT, "    ```sh\n    ls\n    ```\n"),
     ("fence-in-html", PAGE, TEXT, "<details>\n```sh\nls\n```\n</details>\n"),
     ("tildes", PAGE, TEXT, "~~~text\nls\n~~~\n"),
     ("endless-fence", PAGE, "</details>\n", "</details>\n\n```sh\nls\n"),
-    ("empty-block", PAGE, "an error", ""),
     // Blocks
-    ("reason-without-a-block", PAGE, "A word,", "<!-- not run: why -->\n\nA word,"),
-    ("reason-too-far-away", PAGE, "```sh\ncargo", "<!-- not run: why -->\n\n```sh\ncargo"),
-    ("reason-in-capitals", PAGE, "```sh\ncargo", "<!-- Not run: why -->\n```sh\ncargo"),
-    ("reason-for-nothing", PAGE, TEXT, "<!-- not run: why -->\n```text\nls\n```\n"),
-    ("no-reason", PAGE, "it takes\n       too long", ""),
-    ("inside-of-nothing", "README.md", "```sh", "```sh,inside"),
+    ("inside-of-nothing", README, "```sh", "```sh,inside"),
     ("a-prompt", PAGE, "cargo run", "$ cargo run"),
-    ("a-comment", "README.md", "true", "# it's\ntrue"),
-    ("half-a-command", "README.md", "true", "sh -c '"),
-    ("both-versions", "README.md", "```sh", "```sh,v1,v2"),
-    ("readme-fence", "README.md", "```sh", "```bash"),
-    // Pages
-    ("no-page-of-that-name", SUMMARY, "[One]", "[None](none.md)\n- [One]"),
-    ("page-twice", SUMMARY, "[One]", "[One](step01-exec.md)\n- [One]"),
-    ("chapter-without-a-page", SUMMARY, "[One]", "[Draft]()\n- [One]"),
+    ("a-comment", README, "true", "# it's\ntrue"),
+    ("half-a-command", README, "true", "sh -c '"),
+    ("both-versions", README, "```sh", "```sh,v1,v2"),
+    // Pages and steps
     ("page-outside", "book/src/other.md", "", "# Other\n"),
-    ("page-in-a-directory", "book/src/more/other.md", "", "# Other\n"),
-    ("step-without-a-page", "step02-uts/src/main.rs", "", "fn main() {}\n"),
-    ("no-title", "book/src/a-real-one.md", "# Quoted", "Quoted"),
-    ("two-titles", "book/src/a-real-one.md", "# Quoted\n", "# Quoted\n\n# Again\n"),
-    // Anchors
-    ("unused-anchor", SOURCE, "// ANCHOR_END: run\n", "// ANCHOR_END: run\n// ANCHOR: more\n"),
-    (
-        "anchor-beside-code",
-        SOURCE,
-        "// ANCHOR_END: run\n",
-        "// ANCHOR_END: run\nfn more() {} // ANCHOR: more\n",
-    ),
-    // Minutes
-    ("wrong-sum", LEADER, "| 60 |", "| 61 |"),
-    ("other-than-promised", LEADER, "The 90", "The 95"),
-    ("no-minutes", LEADER, "| 30 |", "| half an hour |\n| two | 30 |"),
-    ("no-total", LEADER, "**Total**", "Sum"),
-    ("no-column", LEADER, "| minutes |", "| min |"),
+    ("step-not-in-the-summary", SUMMARY, "- [One](step01-exec.md)\n", ""),
+    ("step-not-in-the-readme", README, "| [step01-exec]", "| [step01]"),
+    ("no-title", QUOTED, "# Quoted", "Quoted"),
+    ("two-titles", QUOTED, "# Quoted\n", "# Quoted\n\n# Again\n"),
+    ("unused-anchor", SOURCE, END, "// ANCHOR_END: run\n// ANCHOR: more\n"),
+    ("anchor-beside-code", SOURCE, END, "// ANCHOR_END: run\nfn more() {} // ANCHOR: more\n"),
     // Pictures
     ("blank-line", PICTURE, "</title>\n", "</title>\n\n"),
     ("no-picture-title", PICTURE, "<title id=\"one\">One</title>", "<g id=\"one\"/>"),
@@ -211,26 +92,17 @@ const FAULTS: &[(&str, &str, &str, &str)] = &[
     ("no-view-box", PICTURE, "viewBox=\"0 0 640 100\" ", ""),
     ("small-letters", PICTURE, "640 100", "800 100"),
     ("a-style", PICTURE, "<text font-size=\"13\">", "<text style=\"font-size: 3px\">"),
-    ("id-twice", PICTURE, "<text ", "<text id=\"one\" "),
-    ("not-a-picture", PICTURE, "<svg", "<p>\n<svg"),
-    (
-        "unused-picture",
-        "book/src/pictures/two.svg",
-        "",
-        "<svg class=\"picture\" viewBox=\"0 0 9 9\" \
-        role=\"img\" aria-labelledby=\"two\"><title id=\"two\">2</title></svg>",
-    ),
-    ("other-file", "book/src/pictures/one.png", "", "PNG"),
+    ("unused-picture", PAGE, "{{#include pictures/one.svg}}", "A picture."),
     // Exercises
-    ("no-solution", "book/exercises/two/test.sh", "", "exit 1"),
-    ("no-test", "book/exercises/one/test.sh", "exit 1\n", ""),
-    ("no-task", PAGE, "```sh,fails\nsh book", "```sh,fails\nsh ./book"),
+    ("exercise-on-no-page", "book/exercises/two/test.sh", "", "exit 1"),
+    ("no-test", TEST, "exit 1\n", ""),
+    ("no-task", PAGE, "sh book/exercises", "sh ./book/exercises"),
     ("not-to-fail", PAGE, "```sh,fails", "```sh"),
     ("solution-not-shown", PAGE, "{{#include ../exercises/one/solution.diff}}", SNAP),
-    ("no-such-exercise", PAGE, "A word,", "A word, `book/exercises/won/test.sh`,"),
+    ("no-such-exercise", PAGE, "sh book/exercises/one", "sh book/exercises/won"),
 ];
 
-/// The same for links, in a book as built: the page, and what the link to it becomes.
+/// The same for what a page links to, in a book as built.
 const LINKS: &[(&str, &str)] = &[
     ("no-page", "two.html"),
     ("no-page-of-the-source", "one.md"),
@@ -239,140 +111,93 @@ const LINKS: &[(&str, &str)] = &[
     ("outside", "../one.html"),
     ("from-the-root", "/one.html"),
     ("http", "http://example.org/"),
-    ("other-scheme", "ftp://example.org/"),
-    ("no-host", "https:///path"),
     ("half-a-host", "https://example/path"),
     ("a-full-stop", "https://example.org/path."),
     ("a-space", "https://example.org/a path"),
 ];
 
-/// Those that lead somewhere.
-const GOOD_LINKS: &[&str] = &[
+const GOOD_LINKS: [&str; 7] = [
     "",
     "one.html",
-    "./one.html",
     "one.html#here",
     "#here",
-    "one.html?q#here",
-    "#h%65re",
     "a.png",
     "https://example.org/a(b)?c=d#e",
     "http://localhost:3000",
 ];
 
 fn main() -> ExitCode {
-    let trial = |name: String, test: fn() -> Result<()>| {
-        Trial::test(name, move || test().map_err(|error| Failed::from(format!("{error:#}"))))
-    };
-    let mut trials = vec![
-        trial("the-book".into(), the_book),
-        trial("the-small-book".into(), the_small_book),
-        trial("good-links".into(), good_links),
-        trial("messages".into(), messages),
-    ];
-    let one = |name: &str, found: Result<Vec<Finding>>| -> Result<(), Failed> {
-        let found = found.map_err(|error| Failed::from(format!("{error:#}")))?;
-        let all: String = found.iter().map(|finding| format!("\n{finding}")).collect();
-        if found.len() == 1 {
-            Ok(())
-        } else {
-            Err(format!("{name} is {} faults:{all}", found.len()).into())
-        }
-    };
-    for fault in FAULTS {
-        trials
-            .push(Trial::test(format!("fault::{}", fault.0), move || one(fault.0, faults(fault))));
-    }
-    for (name, link) in LINKS {
-        trials.push(Trial::test(format!("link::{name}"), move || one(name, links_of(link))));
-    }
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    case::run(
+        2,
+        vec![
+            here("the-book", Needs::NOTHING, || none(&lint::lint(workspace(), &STEPS)?.findings)),
+            here("the-small-book", Needs::NOTHING, || none(&found(("", README, "true", "true"))?)),
+            here("good-links", Needs::NOTHING, || none(&found_in_links(&GOOD_LINKS)?)),
+            here("faults", Needs::NOTHING, faults),
+        ],
+    )
 }
 
-fn small_book() -> Result<tempfile::TempDir> {
-    let dir = tempfile::tempdir()?;
-    for (file, text) in BOOK {
-        write(&dir.path().join(file), text)?;
+fn none(found: &[Finding]) -> Result<()> {
+    ensure!(found.is_empty(), "{}", listed(found));
+    Ok(())
+}
+
+fn listed(found: &[Finding]) -> String {
+    found.iter().map(|finding| format!("    {finding}\n")).collect()
+}
+
+/// Each fault is found, and said as recorded.
+fn faults() -> Result<()> {
+    let mut all = Vec::new();
+    for fault in FAULTS {
+        all.push((fault.0, found(*fault).context(fault.0)?));
     }
-    Ok(dir)
+    for (name, link) in LINKS {
+        all.push((name, found_in_links(&[link])?));
+    }
+    let another_step = lint::lint(&workspace().join(SMALL), &STEPS[..2])?;
+    all.push(("step-without-anything", another_step.findings));
+    all.push(("an-id-twice", found_in_links(&["' id='here"])?));
+    let mut said = String::new();
+    for (name, found) in all {
+        ensure!(!found.is_empty(), "{name} is not found");
+        said += &format!("{name}\n{}", listed(&found));
+    }
+    snapshot("book-faults", &said);
+    Ok(())
+}
+
+/// What is found in the small book with this fault.
+fn found((_, file, old, new): (&str, &str, &str, &str)) -> Result<Vec<Finding>> {
+    let dir = TempDir::new("book-")?;
+    let small = workspace().join(SMALL).join(".");
+    let copied = Command::new("cp").arg("-r").args([&small, dir.path()]).status()?;
+    ensure!(copied.success(), "cp: {copied}");
+    let path = dir.path().join(file);
+    let text = fs::read_to_string(&path).unwrap_or_default();
+    ensure!(text.contains(old), "{old:?} is not in {file}");
+    match text.replacen(old, new, 1) {
+        text if text.is_empty() => fs::remove_file(&path)?,
+        text => write(&path, &text)?,
+    }
+    Ok(lint::lint(dir.path(), &STEPS[..1])?.findings)
+}
+
+/// What is found in a book as built whose page has these links.
+fn found_in_links(links: &[&str]) -> Result<Vec<Finding>> {
+    let dir = TempDir::new("book-")?;
+    write(&dir.path().join("book/src/one.md"), "# One\n\n[x](one.md#two)\n")?;
+    let mut page = "<script>'<a href=dead>'</script>\n<h1 id=here>x</h1>".to_owned();
+    for link in links {
+        page += &format!("<a href='{link}'>x</a>");
+    }
+    write(&dir.path().join("out/one.html"), &page)?;
+    write(&dir.path().join("out/a.png"), "PNG")?;
+    Ok(links::check(dir.path(), &dir.path().join("out"))?.0)
 }
 
 fn write(file: &Path, text: &str) -> Result<()> {
     fs::create_dir_all(file.parent().context("no directory")?)?;
     Ok(fs::write(file, text)?)
-}
-
-/// What is found in the small book with this fault.
-fn faults((_, file, old, new): &(&str, &str, &str, &str)) -> Result<Vec<Finding>> {
-    let dir = small_book()?;
-    let path = dir.path().join(file);
-    let text = fs::read_to_string(&path).unwrap_or_default();
-    ensure!(old.is_empty() || text.contains(old), "{old:?} is not in {file}");
-    match text.replacen(old, new, 1) {
-        text if text.is_empty() => fs::remove_file(&path)?,
-        text => write(&path, &text)?,
-    }
-    Ok(lint::lint(dir.path())?.findings)
-}
-
-/// What is found in a book as built that has this link.
-fn links_of(link: &str) -> Result<Vec<Finding>> {
-    let dir = tempfile::tempdir()?;
-    write(&dir.path().join("book/src/one.md"), "# One\n\n[x](one.md#two)\n")?;
-    let out = dir.path().join("out");
-    write(&out.join("a.png"), "PNG")?;
-    write(
-        &out.join("print.html"),
-        &format!("<h1 id=here>x</h1><h1 id=two>x</h1><a href='{link}'>x</a>"),
-    )?;
-    let page =
-        format!("<script>'<a href=dead>'</script>\n<h1 id=here>x</h1><a href='{link}'>x</a>");
-    write(&out.join("one.html"), &page)?;
-    Ok(links::check(dir.path(), &out)?.0)
-}
-
-fn none(found: &[Finding]) -> Result<()> {
-    let all: String = found.iter().map(|finding| format!("{finding}\n")).collect();
-    ensure!(found.is_empty(), "{all}");
-    Ok(())
-}
-
-fn the_book() -> Result<()> {
-    let lint = lint::lint(workspace())?;
-    println!("{:?}", lint.counts);
-    none(&lint.findings)
-}
-
-fn the_small_book() -> Result<()> {
-    let lint = lint::lint(small_book()?.path())?;
-    none(&lint.findings)?;
-    let counts: Vec<_> = lint.counts.iter().map(|(_, count)| *count).collect();
-    ensure!(counts == [3, 24, 1, 1, 1, 1, 4, 1], "{:?}", lint.counts);
-    Ok(())
-}
-
-fn good_links() -> Result<()> {
-    GOOD_LINKS.iter().try_for_each(|link| none(&links_of(link)?))
-}
-
-/// All that can be said.
-fn messages() -> Result<()> {
-    let mut all = String::new();
-    for fault in FAULTS {
-        let found = faults(fault)?;
-        all += &format!(
-            "{}\n{}",
-            fault.0,
-            found.iter().map(|it| format!("    {it}\n")).collect::<String>()
-        );
-    }
-    for (name, link) in LINKS {
-        let found = links_of(link)?;
-        all += &format!(
-            "{name}\n{}",
-            found.iter().map(|it| format!("    {it}\n")).collect::<String>()
-        );
-    }
-    snapshot!("book-faults", all);
-    Ok(())
 }

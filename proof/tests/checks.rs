@@ -1,115 +1,177 @@
-//! Every check against every step, and against the program that must fail it; and the matrix of it
-//! all, as measured.
+//! Every check against every step, and against the program that must fail it; the ways out also as
+//! a user in a user namespace. And two tables of it all, as measured: what each step keeps, and
+//! which ways out are open.
 
+use std::ffi::OsString;
+use std::os::unix::fs::chown;
 use std::process::ExitCode;
-use std::sync::{LazyLock, OnceLock};
 
-use anyhow::{Result, bail, ensure};
-use libtest_mimic::Trial;
-use workshop::checks::{self, Cell, Check, Fails};
-use workshop::privilege::Privilege;
-use workshop::snapshot;
-use workshop::steps::STEPS;
-use workshop::testing::{self, PRIVILEGE, program, rootfs, trial};
+use anyhow::{Context, Result, bail, ensure};
+use proof::case::{self, Case, Needs, PRIVILEGE, case, here, recorded, said};
+use proof::programs::{program, rootfs};
+use workshop::checks::{self, Cell, Check, Fails, GETS_OUT, Where};
+use workshop::container::Runner;
+use workshop::machine::Privilege;
+use workshop::steps::{STEPS, Step, step};
 
 fn main() -> ExitCode {
-    if let Some(code) = checks::on_the_host() {
-        return code;
-    }
-    // They wait more than they compute.
-    testing::run(8, trials)
-}
-
-fn trials() -> Vec<Trial> {
-    let mut trials: Vec<Trial> = checks::all().flat_map(trials_of).collect();
-    trials.push(trial("every-id-is-unique".into(), false, every_id_is_unique));
-    trials.push(trial("matrix".into(), true, matrix));
-    trials
-}
-
-/// A trial for each step, and one for the saboteur.
-fn trials_of(check: &'static Check) -> Vec<Trial> {
-    let mut trials: Vec<_> = (1..=5)
-        .map(|step| {
-            let name = format!("{}::{}", STEPS[step - 1], check.id);
-            let trial = trial(name, check.needs_root(step), move || as_expected(check, step));
-            match check.expected(step) {
-                Cell::NotYet if trial.kind().is_empty() => trial.with_kind("must fail"),
-                _ => trial,
+    let mut cases = vec![
+        here("every-id-is-unique", Needs::NOTHING, every_id_is_unique),
+        here("matrix", Needs::ROOT, matrix),
+        here("known-limits", Needs::ROOT, known_limits),
+    ];
+    for check in checks::every() {
+        for number in 1..=STEPS.len() {
+            let expected = check.expected(number);
+            if expected != Cell::NotTried {
+                let needs = needs(check, number, expected);
+                cases.push(case(of_step(check, number), needs, move || {
+                    held(check, &runner_of(step(number))?, expected)
+                }));
             }
-        })
-        .collect();
-    if let Fails::Saboteur(_) = check.fails {
-        let name = format!("saboteur::{}", check.id);
-        trials.push(trial(name, check.needs_root(check.from), move || fails_the_saboteur(check)));
+        }
+        if let Fails::Saboteur(script) = check.fails {
+            cases.push(of_saboteur(check, script));
+        }
     }
-    trials
+    let also = ["root-cannot-leave", "mounts-stay-inside", "no-inherited-descriptors"];
+    let also = checks::every().filter(|check| also.contains(&check.id));
+    cases.extend(checks::ways_out().chain(also).map(of_user));
+    // They wait more than they compute.
+    case::run(8, cases)
 }
 
-/// What a step made of a check, once that is known.
-type Measured = OnceLock<Result<(), String>>;
+fn of_step(check: &Check, number: usize) -> String {
+    format!("{}::{}", step(number).name, check.id)
+}
 
-/// A row for each check: a cell is measured once, whoever asks for it first.
-static CELLS: LazyLock<Vec<[Measured; 5]>> =
-    LazyLock::new(|| checks::all().map(|_| Default::default()).collect());
+fn is_way_out(check: &Check) -> bool {
+    checks::ways_out().any(|way| way.id == check.id)
+}
 
-fn measured(check: &'static Check, step: usize) -> &'static Result<(), String> {
-    let row = checks::all().position(|other| other.id == check.id).expect("it is one of them");
-    CELLS[row][step - 1].get_or_init(|| {
-        let rootfs = (step >= 4).then(rootfs);
-        let looked = check.run(*PRIVILEGE, &program(STEPS[step - 1]), rootfs, false);
-        looked.map_err(|error| format!("{error:#}"))
+fn needs(check: &Check, number: usize, expected: Cell) -> Needs {
+    let needs = Needs::root_if(check.needs_root(number) || is_way_out(check));
+    // To get out is a success, and takes its time.
+    let in_vain = expected == Cell::NotYet && !is_way_out(check);
+    if in_vain { needs.in_vain() } else { needs }
+}
+
+fn runner_of(step: &Step) -> Result<Runner> {
+    let rootfs = step.rootfs.then(|| rootfs().to_owned());
+    Runner::new(vec![program(step.name).into()], rootfs)
+}
+
+/// Makes a check: what stands in the matrix, if it is what is expected.
+fn held(check: &Check, runner: &Runner, expected: Cell) -> Result<String> {
+    let mark = match (expected, check.look(runner)) {
+        (Cell::Must, Ok(())) => "✔",
+        (Cell::Free, Ok(())) => "free",
+        (Cell::NotYet, Err(error)) => {
+            // It may not fail for another reason, or it would prove nothing.
+            let tried = !is_way_out(check) || format!("{error:#}").contains(GETS_OUT);
+            ensure!(tried, "it could not be tried: {error:#}");
+            "·"
+        }
+        (_, Ok(())) => bail!("it passes, before its layer is there"),
+        (_, Err(error)) => bail!("{}\n{error:#}", check.proves),
+    };
+    Ok(mark.into())
+}
+
+/// The saboteur must fail it, though all else is right: `$REAL` is the furthest step that we may
+/// run.
+fn of_saboteur(check: &'static Check, script: &'static str) -> Case {
+    let needs = needs(check, check.from, Cell::NotYet);
+    case(format!("saboteur::{}", check.id), needs, move || {
+        let may_run = |step: &&Step| *PRIVILEGE == Privilege::Root || !step.root;
+        let real = STEPS.iter().rfind(may_run).context("no step")?;
+        let script = format!("REAL='{}'; {script}", program(real.name).display());
+        let argv = ["sh", "-c", &script, "saboteur"].map(OsString::from).to_vec();
+        held(check, &Runner::new(argv, Some(rootfs().to_owned()))?, Cell::NotYet)
     })
 }
 
-fn as_expected(check: &'static Check, step: usize) -> Result<()> {
-    match (check.expected(step), measured(check, step)) {
-        (Cell::Must | Cell::Free, Ok(())) | (Cell::NotYet, Err(_)) => Ok(()),
-        (Cell::Must | Cell::Free, Err(error)) => bail!("{}\n{error}", check.proves),
-        (Cell::NotYet, Ok(())) => bail!("it passes, before its layer is there"),
-    }
-}
+/// A user who is nobody else's.
+const USER: u32 = 4711;
+const AS_USER: &[&str] = &["setpriv", "--reuid", "4711", "--regid", "4711", "--clear-groups"];
 
-fn fails_the_saboteur(check: &'static Check) -> Result<()> {
-    // The furthest step that we may run.
-    let real = if *PRIVILEGE == Privilege::Root { STEPS[4] } else { STEPS[3] };
-    let looked = check.run(*PRIVILEGE, &program(real), Some(rootfs()), true);
-    ensure!(looked.is_err(), "the saboteur passes: this check proves nothing");
-    Ok(())
+/// A user tries to get out of a container in a user namespace, of the furthest step that needs no
+/// root.
+fn of_user(check: &'static Check) -> Case {
+    case(format!("user-namespace::{}", check.id), Needs::ROOT, move || {
+        let number = 1 + STEPS.iter().rposition(|step| !step.root).context("no step")?;
+        // Copies, which the user can reach.
+        let copies = runner_of(step(number))?;
+        let (program, rootfs) = (copies.copy()?, copies.own_rootfs()?);
+        chown(&program, Some(USER), Some(USER)).context("chown")?;
+        let setting = format!("ROOTFS={}", rootfs.display());
+        let argv = ["env", &setting, "unshare", "-Ur", &program].map(OsString::from).to_vec();
+        let mut runner = Runner::new(argv, Some(rootfs))?;
+        runner.caller = AS_USER;
+        let open = check.open.as_ref().filter(|_| number < check.from);
+        let gets_out = open.is_some_and(|open| open.user.here());
+        held(check, &runner, if gets_out { Cell::NotYet } else { Cell::Must })
+    })
 }
 
 fn every_id_is_unique() -> Result<()> {
-    let mut ids: Vec<_> = checks::all().map(|check| check.id).collect();
+    let mut ids: Vec<_> = checks::every().map(|check| check.id).collect();
     ids.sort_unstable();
     let twice = ids.windows(2).find(|pair| pair[0] == pair[1]);
     ensure!(twice.is_none(), "twice: {twice:?}");
-    for check in checks::all() {
+    for check in checks::every() {
         if let Fails::Step(step) = check.fails {
-            ensure!(
-                check.expected(step) == Cell::NotYet,
-                "{}: step {step} is to fail it",
-                check.id
-            );
+            let fails = check.expected(step) == Cell::NotYet || check.open.is_some();
+            ensure!(fails, "{}: step {step} is to fail it", check.id);
         }
     }
     Ok(())
 }
 
-/// The table for the book.
+/// What each step keeps.
 fn matrix() -> Result<()> {
-    let mut table =
-        String::from("| what is owed | 1 | 2 | 3 | 4 | 5 |\n| --- | - | - | - | - | - |\n");
+    let numbers: String = (1..=STEPS.len()).map(|step| format!(" {step} |")).collect();
+    let mut table = format!("| what is owed |{numbers}\n| --- |{}\n", " - |".repeat(STEPS.len()));
     for check in checks::all() {
-        let cells = (1..=5).map(|step| match (measured(check, step), step >= check.from) {
-            (Ok(()), true) => "✔",
-            (Ok(()), false) => "free",
-            (Err(_), true) => "✘",
-            (Err(_), false) => "·",
-        });
-        let cells: Vec<_> = cells.collect();
-        table += &format!("| {} `{}` | {} |\n", check.proves, check.id, cells.join(" | "));
+        table += &format!("| {} `{}` |", check.proves, check.id);
+        for number in 1..=STEPS.len() {
+            let tried = check.expected(number) != Cell::NotTried;
+            let mark = if tried { said(&of_step(check, number))? } else { String::new() };
+            table += &format!(" {mark} |");
+        }
+        table += "\n";
     }
-    ensure!(!table.contains('✘'), "the snapshot must not be of a failure:\n{table}");
-    snapshot!("matrix", table);
+    recorded("matrix", &table);
+    Ok(())
+}
+
+/// The ways out that are open: what the steps to come are to close. The table is the same on every
+/// machine, as what was measured is as expected.
+fn known_limits() -> Result<()> {
+    let cell = |place: Where| match place {
+        Where::Everywhere => "**open**".to_owned(),
+        Where::Nowhere => "closed".to_owned(),
+        Where::If(condition, _) => format!("**open** {condition}"),
+    };
+    let mut table = String::from(
+        "| way out | what is not kept yet | as root | in a user namespace | why | closed by step |\n\
+         | --- | --- | --- | --- | --- | --- |\n",
+    );
+    for check in checks::every().filter(|check| check.from > STEPS.len()) {
+        for number in 1..=STEPS.len() {
+            if check.expected(number) != Cell::NotTried {
+                said(&of_step(check, number))?;
+            }
+        }
+        said(&format!("user-namespace::{}", check.id))?;
+        let open = check.open.as_ref().with_context(|| format!("{}: why?", check.id))?;
+        let (root, user) = (cell(open.root), cell(open.user));
+        let step = if check.from == checks::NEVER { "–".into() } else { check.from.to_string() };
+        let row =
+            format!("`{}` | {} | {root} | {user} | {} | {step}", check.id, check.proves, open.why);
+        ensure!(row.matches('|').count() == 5, "a bar in {row}");
+        table += &format!("| {row} |\n");
+    }
+    recorded("known-limits", &table);
     Ok(())
 }

@@ -113,8 +113,6 @@ fn work(args: &Args) -> Result<ExitCode> {
         privilege,
         argv,
         run: !args.no_run,
-        sabotaged: false,
-        patience: None,
         rootfs,
         limit: Duration::from_secs(args.limit),
     };

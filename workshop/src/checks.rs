@@ -2,6 +2,7 @@
 //! ours or a learner's, has to do.
 
 mod command;
+mod escapes;
 mod exit_codes;
 pub(crate) mod filesystem;
 mod limits;
@@ -10,9 +11,11 @@ mod remains;
 mod rootless;
 mod signals;
 mod terminal;
+#[allow(unsafe_code)]
+mod tricks;
 
 use std::env;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -21,8 +24,10 @@ use anyhow::{Context, Result, anyhow};
 
 use crate::container::{ALARM, Runner, become_alarmed};
 use crate::host;
-use crate::machine::{PATIENCE, Privilege};
+use crate::machine::Privilege;
 use crate::steps::STEPS;
+
+pub use escapes::GETS_OUT;
 
 /// One thing that a container owes.
 pub struct Check {
@@ -30,24 +35,62 @@ pub struct Check {
     pub id: &'static str,
     /// What it proves, in a sentence.
     pub proves: &'static str,
-    /// The first step that must pass it.
+    /// The first step that must pass it. There may be no such step yet (`STEPS`): then it is a way
+    /// out that is still open.
     pub from: usize,
     /// Steps before that pass it all the same: the host, or plain `exec`, gives it to them.
     pub free: &'static [usize],
     /// A program that fails it.
     pub fails: Fails,
+    /// Where a way out is open before that step, and why.
+    pub open: Option<Open>,
     /// Looks; an error says what is wrong. Runs on a throw-away host.
-    pub look: fn(&Runner) -> Result<()>,
+    look: fn(&Runner) -> Result<()>,
 }
+
+/// `from`, if no step is planned that will pass the check.
+pub const NEVER: usize = usize::MAX;
 
 /// A program that fails a check, without which the check would prove nothing.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Fails {
-    /// An earlier step, in which the layer is missing.
+    /// An earlier step, in which the layer is missing. An open way out is tried in none before it.
     Step(usize),
     /// A saboteur: a shell script that is given `run ...`. `$REAL` is a
     /// program that passes.
     Saboteur(&'static str),
+}
+
+/// A way out that is open until its step comes.
+pub struct Open {
+    /// Where it is open, when root is root.
+    pub root: Where,
+    /// Where it is open to a user in a user namespace.
+    pub user: Where,
+    /// Why, and what Docker does about it.
+    pub why: &'static str,
+}
+
+/// On which machines a way out is open.
+#[derive(Clone, Copy)]
+pub enum Where {
+    /// On all.
+    Everywhere,
+    /// On none.
+    Nowhere,
+    /// Where this holds, in words and as looked up.
+    If(&'static str, fn() -> bool),
+}
+
+impl Where {
+    /// Is it open on this machine?
+    pub fn here(self) -> bool {
+        match self {
+            Where::Everywhere => true,
+            Where::Nowhere => false,
+            Where::If(_, holds) => holds(),
+        }
+    }
 }
 
 /// What a step makes of a check.
@@ -59,6 +102,8 @@ pub enum Cell {
     NotYet,
     /// It passes without having done anything for it.
     Free,
+    /// It is a way out of something that the step has not got.
+    NotTried,
 }
 
 impl Check {
@@ -70,7 +115,7 @@ impl Check {
         fails: Fails,
         proves: &'static str,
     ) -> Check {
-        Check { id, proves, from, free: &[], fails, look }
+        Check { id, proves, from, free: &[], fails, open: None, look }
     }
 
     /// Earlier steps that pass it all the same.
@@ -78,24 +123,47 @@ impl Check {
         Check { free, ..self }
     }
 
-    /// What a step (1 to 5) is to make of it.
+    /// A way out that is open until its step comes: to root, to a user, and why.
+    const fn open(self, root: Where, user: Where, why: &'static str) -> Check {
+        Check { open: Some(Open { root, user, why }), ..self }
+    }
+
+    /// What a step, from 1, is to make of it.
     pub fn expected(&self, step: usize) -> Cell {
-        match step {
-            step if step >= self.from => Cell::Must,
-            step if self.free.contains(&step) => Cell::Free,
-            _ => Cell::NotYet,
+        if step >= self.from {
+            return Cell::Must;
         }
+        if let (Some(open), Fails::Step(first)) = (&self.open, self.fails) {
+            return match open.root.here() {
+                _ if step < first => Cell::NotTried,
+                true => Cell::NotYet,
+                false => Cell::Free,
+            };
+        }
+        if self.free.contains(&step) { Cell::Free } else { Cell::NotYet }
+    }
+
+    /// Whether it is a way out that a program for this step still has open, or may have.
+    pub fn is_open_at(&self, step: usize) -> bool {
+        self.open.is_some() && step < self.from && self.expected(step) != Cell::NotTried
     }
 
     /// The chapter that explains it.
     pub fn chapter(&self) -> &'static str {
-        STEPS[self.from - 1].name
+        STEPS.get(self.from - 1).map_or("ways-out", |step| step.name)
     }
 
     /// Whether a user namespace will not do for checking a step.
     pub fn needs_root(&self, step: usize) -> bool {
-        let as_root = ["without-privilege", "no-cgroups-inside", "nothing-of-the-host-changes"];
-        STEPS[step - 1].root || STEPS[self.from - 1].root || as_root.contains(&self.id)
+        let as_root = [
+            "without-privilege",
+            "no-cgroups-inside",
+            "nothing-of-the-host-changes",
+            "proc-settings",
+            "proc-secrets",
+        ];
+        let root = |step: usize| STEPS.get(step - 1).is_some_and(|step| step.root);
+        root(step) || root(self.from) || as_root.contains(&self.id)
     }
 
     /// Checks a program on a throw-away host.
@@ -104,13 +172,29 @@ impl Check {
         options.limit = subject.limit;
         options.args = subject.argv.clone();
         options.envs.extend(subject.rootfs.map(|rootfs| ("ROOTFS", rootfs.as_os_str())));
-        options.envs.extend(subject.patience.map(|seconds| (PATIENCE, OsStr::new(seconds))));
-        let how = match (subject.run, subject.sabotaged) {
-            (true, false) => "check",
-            (true, true) => "sabotaged",
-            (false, _) => "no-run",
-        };
+        let how = if subject.run { "check" } else { "no-run" };
         host::again(&format!("{how} {}", self.id), &options).map(drop)
+    }
+
+    /// Tries a way out of a program's container, on a throw-away host: does it get out? An error
+    /// says that it could not be tried.
+    pub fn gets_out(&self, subject: &Subject) -> Result<bool> {
+        match self.run(subject) {
+            Ok(()) => Ok(false),
+            Err(error) if format!("{error:#}").contains(GETS_OUT) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Checks a program on this host, which is to be thrown away.
+    pub fn look(&self, runner: &Runner) -> Result<()> {
+        (self.look)(runner).map_err(|error| match (runner.last(), runner.last_option()) {
+            (last, _) if last.is_empty() => error,
+            (last, None) => anyhow!("{error:#}\n{TRIED}{last}"),
+            (last, Some(option)) => {
+                anyhow!("{error:#}\n{TRIED}{last}\n{option} is an option: has your program got it?")
+            }
+        })
     }
 }
 
@@ -122,14 +206,10 @@ pub struct Subject<'a> {
     pub argv: Vec<OsString>,
     /// Whether it is given the word `run`.
     pub run: bool,
-    /// Whether it is only what the check's saboteur calls `$REAL`.
-    pub sabotaged: bool,
     /// The root filesystem, for those that have come to step 4.
     pub rootfs: Option<&'a Path>,
     /// How long a check may take.
     pub limit: Duration,
-    /// How many seconds it waits for what is to happen, if it is to fail.
-    pub patience: Option<&'a str>,
 }
 
 /// What stands before the line that says how the program was started.
@@ -137,37 +217,25 @@ pub const TRIED: &str = "as in: ";
 
 /// What a program does that was started for a case: a check, or what a check starts.
 pub fn inside(case: &str, args: &[OsString]) -> ExitCode {
-    let said = match case.split_once(' ') {
+    let done = match case.split_once(' ') {
         None if case == ALARM => become_alarmed(args),
-        Some((how, id)) => find(id)
-            .with_context(|| format!("no such check: {id}"))
-            .and_then(|check| look(check, how, args.to_vec())),
+        None if case == tricks::TRICK => tricks::inside(args),
+        Some((how, id)) => run_here(id, how == "check", args.to_vec()),
         None => Err(anyhow!("no such case: {case}")),
     };
-    host::end_case(said.map(|()| String::new()))
+    host::end_case(done.map(|()| String::new()))
 }
 
-fn look(check: &Check, how: &str, mut argv: Vec<OsString>) -> Result<()> {
-    if let (Fails::Saboteur(script), "sabotaged") = (check.fails, how) {
-        let script = format!("REAL='{}'; {script}", argv[0].to_string_lossy());
-        argv = ["sh", "-c", &script, "saboteur"].map(OsString::from).to_vec();
-    }
+fn run_here(id: &str, run: bool, argv: Vec<OsString>) -> Result<()> {
+    let check = every().find(|check| check.id == id);
+    let check = check.with_context(|| format!("no such check: {id}"))?;
     let rootfs = env::var_os("ROOTFS").map(PathBuf::from);
-    let runner = match how {
-        "no-run" => Runner::without_run(argv, rootfs)?,
-        _ => Runner::new(argv, rootfs)?,
-    };
-    (check.look)(&runner).map_err(|error| match (runner.last(), runner.last_option()) {
-        (last, _) if last.is_empty() => error,
-        (last, None) => anyhow!("{error:#}\n{TRIED}{last}"),
-        (last, Some(option)) => {
-            anyhow!("{error:#}\n{TRIED}{last}\n{option} is an option: has your program got it?")
-        }
-    })
+    let new = if run { Runner::new } else { Runner::without_run };
+    check.look(&new(argv, rootfs)?)
 }
 
-/// All checks, in the order of the matrix.
-pub fn all() -> impl Iterator<Item = &'static Check> {
+/// All checks, those whose step has not come included.
+pub fn every() -> impl Iterator<Item = &'static Check> {
     let parts = [
         command::CHECKS,
         exit_codes::CHECKS,
@@ -175,6 +243,7 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         terminal::CHECKS,
         processes::CHECKS,
         filesystem::CHECKS,
+        escapes::CHECKS,
         limits::CHECKS,
         rootless::CHECKS,
         remains::CHECKS,
@@ -182,7 +251,12 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
     parts.into_iter().flatten()
 }
 
-/// The check of that name.
-pub fn find(id: &str) -> Option<&'static Check> {
-    all().find(|check| check.id == id)
+/// The checks that a step must pass, in the order of the matrix.
+pub fn all() -> impl Iterator<Item = &'static Check> {
+    every().filter(|check| check.from <= STEPS.len())
+}
+
+/// The ways out that we know, closed or not.
+pub fn ways_out() -> impl Iterator<Item = &'static Check> {
+    escapes::CHECKS.iter()
 }

@@ -26,6 +26,8 @@ use crate::terminal::Terminal;
 pub struct Runner {
     /// The program, and what stands before `[OPTIONS] COMMAND`.
     argv: Vec<OsString>,
+    /// What starts it as somebody else: `setpriv …`. Nothing, if we start it.
+    pub caller: &'static [&'static str],
     /// How it was started last.
     last: Mutex<Vec<OsString>>,
     /// The root filesystem of its containers, if it has come so far.
@@ -83,7 +85,7 @@ impl Runner {
     pub fn without_run(argv: Vec<OsString>, rootfs: Option<PathBuf>) -> Result<Runner> {
         let place = TempDir::new("check-")?;
         fs::set_permissions(place.path(), PermissionsExt::from_mode(0o755))?;
-        let runner = Runner { argv, last: Mutex::default(), rootfs, place };
+        let runner = Runner { argv, caller: &[], last: Mutex::default(), rootfs, place };
         if let Some(inside) = runner.inside() {
             fs::create_dir_all(&inside).with_context(|| format!("mkdir {}", inside.display()))?;
         }
@@ -120,7 +122,8 @@ impl Runner {
     /// `PROGRAM run ARGS`, to be started in whatever way.
     pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(&self.argv[0]);
-        command.args(&self.argv[1..]).args(args).stdin(Stdio::null());
+        command.args(&self.argv[1..]).args(args);
+        let command = behind(self.caller, &command);
         let line = [command.get_program()].into_iter().chain(command.get_args());
         let line: Vec<_> = line.map(OsStr::to_owned).collect();
         if let Ok(mut last) = self.last.lock() {
@@ -137,7 +140,7 @@ impl Runner {
     /// The option that it was given last, before the command, if that is one of ours.
     pub fn last_option(&self) -> Option<&'static str> {
         let last = self.last.lock().ok()?;
-        let first = last.get(self.argv.len())?.to_str()?.split('=').next();
+        let first = last.get(self.caller.len() + self.argv.len())?.to_str()?.split('=').next();
         let ours = ["--hostname", "--rootfs", "--memory", "--cpus", "--pids-limit"];
         ours.into_iter().find(|option| first == Some(*option))
     }
@@ -205,8 +208,9 @@ impl Runner {
 
     /// A shell on a terminal of its own, at which the container can be run by hand.
     pub fn terminal(&self) -> Result<Terminal> {
-        let line: Vec<_> = self.argv.iter().map(|word| quoted(&word.to_string_lossy())).collect();
-        Terminal::open(line.join(" "))
+        let caller = self.caller.iter().map(|word| quoted(word));
+        let argv = self.argv.iter().map(|word| quoted(&word.to_string_lossy()));
+        Terminal::open(caller.chain(argv).collect::<Vec<_>>().join(" "))
     }
 }
 

@@ -8,24 +8,14 @@ use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use pulldown_cmark::{CodeBlockKind, Event, HeadingLevel, Options, Parser, Tag, TagEnd};
+use pulldown_cmark::{CodeBlockKind, Event, HeadingLevel, Options, Parser, Tag};
 
 use super::Finding;
 
-/// The languages of fences, and the attributes that may follow them after commas.
-const LANGUAGES: [(&str, &[&str]); 8] = [
-    ("sh", &["inside", "fails", "v1", "v2"]),
-    ("console", &[]),
-    ("rust", &["ignore"]),
-    ("diff", &[]),
-    ("go", &[]),
-    ("c", &[]),
-    ("text", &[]),
-    ("toml", &[]),
-];
-
-/// The first words of a comment on the line before a block that is not run.
-const NOT_RUN: &str = "not run:";
+/// What may stand behind the opening of a fence. (`mdbook test` would compile a plain `rust`.)
+const BLOCKS: [&str; 6] = ["console", "rust,ignore", "diff", "go", "c", "text"];
+/// What may follow `sh`, after commas.
+const OF_SH: [&str; 4] = ["inside", "fails", "v1", "v2"];
 
 /// A page of the book, or the README.
 #[derive(Default)]
@@ -36,14 +26,10 @@ pub struct Page {
     pub text: String,
     /// Its fenced blocks.
     pub fences: Vec<Fence>,
-    /// Its headings, with their lines.
-    pub headings: Vec<(usize, HeadingLevel, String)>,
-    /// Its tables.
-    pub tables: Vec<Table>,
-    /// Where its links lead to, with their lines.
-    pub links: Vec<(usize, String)>,
-    /// How many words it has, without its blocks.
-    pub words: usize,
+    /// The lines of its titles, which are headings of the first level.
+    pub titles: Vec<usize>,
+    /// Where its links lead to.
+    pub links: Vec<String>,
     /// What is wrong with its form.
     pub findings: Vec<Finding>,
 }
@@ -75,14 +61,6 @@ impl Fence {
     }
 }
 
-/// A table.
-pub struct Table {
-    /// The line of each row, and its cells; the first is the head.
-    pub rows: Vec<(usize, Vec<String>)>,
-    /// The heading that it stands under.
-    pub heading: String,
-}
-
 impl Page {
     /// Reads a page; `file` is its path from the root.
     pub fn read(root: &Path, file: &str) -> Result<Page> {
@@ -93,15 +71,7 @@ impl Page {
     /// Takes a page apart.
     pub fn parse(file: &str, text: String) -> Page {
         let mut page = Page { file: file.to_owned(), ..Page::default() };
-        let blocks = page.take_apart(&text);
-        page.look_for_forgotten(&text, &blocks);
-        page.text = text;
-        page
-    }
-
-    /// Returns the lines of all blocks, and of the comments that belong to them.
-    fn take_apart(&mut self, text: &str) -> Vec<Range<usize>> {
-        let line_of = |byte: usize| text[..byte].matches('\n').count() + 1;
+        let mut in_blocks: Vec<Range<usize>> = Vec::new();
         // As mdBook has them set.
         let options = Options::ENABLE_TABLES
             | Options::ENABLE_FOOTNOTES
@@ -110,69 +80,42 @@ impl Page {
             | Options::ENABLE_HEADING_ATTRIBUTES
             | Options::ENABLE_DEFINITION_LIST
             | Options::ENABLE_GFM;
-        let mut blocks = Vec::new();
-        let (mut words, mut said) = (String::new(), String::new());
-        let mut events = Parser::new_ext(text, options).into_offset_iter();
+        let mut events = Parser::new_ext(&text, options).into_offset_iter();
         while let Some((event, bytes)) = events.next() {
-            let line = line_of(bytes.start);
+            let line = text[..bytes.start].matches('\n').count() + 1;
             match event {
                 Event::Start(Tag::CodeBlock(kind)) => {
-                    let mut content = String::new();
+                    let mut inner = String::new();
                     while let Some((Event::Text(text), _)) = events.next() {
-                        content += &text;
+                        inner += &text;
                     }
-                    let source = &text[bytes.clone()];
-                    let first = match (kind, comment_before(text, line)) {
-                        (CodeBlockKind::Indented, _) => {
-                            self.wrong(line, "a block by its indent: it needs a fence");
-                            line
+                    let source = text[bytes].trim_end();
+                    in_blocks.push(line..line + source.lines().count());
+                    match kind {
+                        CodeBlockKind::Fenced(info) => {
+                            let not_run = not_run(&text, line);
+                            page.fence(line, &info, source, inner, not_run);
                         }
-                        (CodeBlockKind::Fenced(info), comment) => {
-                            let reason = comment.and_then(|(_, text)| text.strip_prefix(NOT_RUN));
-                            self.fence(line, &info, content, source, reason);
-                            comment.filter(|_| reason.is_some()).map_or(line, |(first, _)| first)
+                        CodeBlockKind::Indented => {
+                            page.wrong(line, "a block by its indent: it needs a fence");
                         }
-                    };
-                    blocks.push(first..line + source.trim_end().lines().count());
-                }
-                Event::Text(text) | Event::Code(text) => {
-                    words += &text;
-                    said += &text;
-                }
-                Event::SoftBreak | Event::HardBreak => words.push(' '),
-                Event::Start(Tag::Heading { level, .. }) => {
-                    self.headings.push((line, level, String::new()));
-                    said.clear();
-                }
-                Event::Start(Tag::Table(_)) => {
-                    let heading = self.headings.last();
-                    let heading = heading.map(|(_, _, title)| title.clone()).unwrap_or_default();
-                    self.tables.push(Table { rows: Vec::new(), heading });
-                }
-                Event::Start(Tag::TableHead | Tag::TableRow) => {
-                    if let Some(table) = self.tables.last_mut() {
-                        table.rows.push((line, Vec::new()));
                     }
                 }
-                Event::Start(Tag::TableCell) => said.clear(),
-                Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
-                    self.links.push((line, dest_url.into_string()));
+                Event::Start(Tag::Heading { level: HeadingLevel::H1, .. }) => {
+                    page.titles.push(line);
                 }
-                Event::End(end) => {
-                    let row = self.tables.last_mut().and_then(|table| table.rows.last_mut());
-                    match (end, row, self.headings.last_mut()) {
-                        (TagEnd::Heading(_), _, Some(heading)) => heading.2 = said.clone(),
-                        (TagEnd::TableCell, Some(row), _) => row.1.push(said.clone()),
-                        _ => {}
-                    }
-                    let inline = [TagEnd::Emphasis, TagEnd::Strong, TagEnd::Link];
-                    words.push_str(if inline.contains(&end) { "" } else { " " });
-                }
+                Event::Start(Tag::Link { dest_url, .. }) => page.links.push(dest_url.into_string()),
                 _ => {}
             }
         }
-        self.words = words.split_whitespace().count();
-        blocks
+        for (line, said) in (1..).zip(text.lines()) {
+            let in_block = in_blocks.iter().any(|block| block.contains(&line));
+            if !in_block && (said.contains("```") || said.contains("~~~")) {
+                page.wrong(line, "this fence is none: is there a blank line before it?");
+            }
+        }
+        page.text = text;
+        page
     }
 
     fn wrong(&mut self, line: usize, what: impl Into<String>) {
@@ -180,69 +123,39 @@ impl Page {
     }
 
     /// Takes a fence in, and says what is wrong with it.
-    fn fence(&mut self, line: usize, info: &str, text: String, source: &str, why: Option<&str>) {
-        let last = source.trim_end().lines().skip(1).last().unwrap_or_default();
-        if !last.trim_start_matches([' ', '\t', '>']).starts_with("```") {
+    fn fence(
+        &mut self,
+        line: usize,
+        info: &str,
+        source: &str,
+        text: String,
+        not_run: Option<String>,
+    ) {
+        // Behind what a list or a quotation puts before it.
+        let last = source.lines().skip(1).last().unwrap_or("").trim_start_matches([' ', '\t', '>']);
+        if !last.starts_with("```") {
             self.wrong(line, "the fence is not closed, or not by ```");
         }
         let mut words = info.split(',').map(str::to_owned);
         let language = words.next().unwrap_or_default();
         let attributes: Vec<_> = words.collect();
-        match LANGUAGES.iter().find(|(name, _)| *name == language) {
-            None if info.is_empty() => self.wrong(line, "the fence has no language"),
-            None => self.wrong(line, format!("`{language}` is no language of ours")),
-            Some((_, known)) => {
-                let other = attributes.iter().find(|own| !known.contains(&own.as_str()));
-                if let Some(other) = other {
-                    self.wrong(line, format!("`{language}` cannot be `{other}`"));
-                }
-            }
-        }
-        if language == "rust" && attributes != ["ignore"] {
-            self.wrong(line, "it must be `rust,ignore`, or `mdbook test` would compile it");
-        }
-        let not_run = why.map(|why| why.split_whitespace().collect::<Vec<_>>().join(" "));
-        if not_run.is_some() && language != "sh" {
-            self.wrong(line, "only `sh` is run: the comment is for nothing");
-        }
-        if not_run.as_ref().is_some_and(String::is_empty) {
-            self.wrong(line, "not run, but why?");
-        }
-        if text.trim().is_empty() {
-            self.wrong(line, "the block is empty");
+        let known = match language.as_str() {
+            "sh" => attributes.iter().all(|own| OF_SH.contains(&own.as_str())),
+            _ => BLOCKS.contains(&info),
+        };
+        if !known {
+            self.wrong(line, format!("we have no blocks that are `{info}`"));
         }
         self.fences.push(Fence { line, language, attributes, text, not_run });
     }
-
-    /// What looks like a block, or like a reason, and is none.
-    fn look_for_forgotten(&mut self, text: &str, blocks: &[Range<usize>]) {
-        let mut open = false;
-        for (at, line) in (1..).zip(text.lines()) {
-            if blocks.iter().any(|block| block.contains(&at)) {
-                continue;
-            }
-            if line.contains("```") || line.contains("~~~") {
-                open = !open;
-                if open {
-                    self.wrong(at, "this fence is none: is there a blank line before it?");
-                }
-            }
-            let comment = line.contains("<!--") || line.contains("-->");
-            if comment && line.to_lowercase().contains("not run") {
-                let how = format!("`<!-- {NOT_RUN} why -->` on the line before the block");
-                self.wrong(at, format!("this comment belongs to no block: {how}"));
-            }
-        }
-    }
 }
 
-/// The comment that ends on the line before this one: its first line, and what it says.
-fn comment_before(text: &str, line: usize) -> Option<(usize, &str)> {
-    let start = text.split_inclusive('\n').take(line - 1).map(str::len).sum();
-    let comment = text[..start].trim_end_matches(['\n', '\r', ' ']).strip_suffix("-->")?;
-    // No blank line between them.
-    let between = &text[comment.len()..start];
-    let comment = (between.matches('\n').count() == 1).then_some(comment)?;
-    let first = comment.rfind("<!--")?;
-    Some((text[..first].matches('\n').count() + 1, comment[first + 4..].trim()))
+/// Why the block in this line is not run: `<!-- not run: why -->` ends on the line before it.
+fn not_run(text: &str, line: usize) -> Option<String> {
+    let before: Vec<_> = text.lines().take(line - 1).collect();
+    let before = before.join("\n");
+    let (_, comment) = before.trim_end_matches(' ').strip_suffix("-->")?.rsplit_once("<!--")?;
+    let why: Vec<_> = comment.trim().strip_prefix("not run:")?.split_whitespace().collect();
+    // Without a reason, it is run.
+    (!why.is_empty()).then(|| why.join(" "))
 }

@@ -6,9 +6,11 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use crate::book::{Finding, links, lint};
 use anyhow::{Context, Result, bail, ensure};
+use workshop::steps::STEPS;
 use workshop::workspace::{target, workspace};
+
+use super::{Finding, links, lint};
 
 /// The version that we know.
 const VERSION: &str = "mdbook v0.5.4";
@@ -27,62 +29,48 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let root = workspace();
     let out = env::current_dir()?.join(target()).join("book");
-    let lint = lint::lint(root)?;
+    let lint = lint::lint(root, &STEPS)?;
     show(&lint.findings);
     let mdbook = mdbook()?;
-    let mut findings = built(&mdbook, root, &out)?;
-    let (dead, [inside, elsewhere]) = links::check(root, &out)?;
-    findings.extend(dead);
-    show(&findings);
-    let counts = lint.counts.iter().map(|(what, count)| format!("{count} {what}"));
-    let counts: Vec<_> = counts.collect();
-    println!("book: {}, {inside} links inside, {elsewhere} to elsewhere", counts.join(", "));
-    println!("book: built in {}", out.display());
+    build(&mdbook, root, &out)?;
+    let (dead, count) = links::check(root, &out)?;
+    show(&dead);
+    println!("book: {}, {count} links; built in {}", lint.seen, out.display());
     if args.serve {
         let mut mdbook = Command::new(mdbook);
         mdbook.args(["serve", "--open", "--dest-dir"]).arg(&out).arg(root.join("book"));
         return Err(mdbook.exec()).context("start mdbook");
     }
-    let faults = lint.findings.len() + findings.len();
+    let faults = lint.findings.len() + dead.len();
     ensure!(faults == 0, "the book has faults, {faults} of them: listed above");
     Ok(ExitCode::SUCCESS)
 }
 
 fn show(findings: &[Finding]) {
-    findings.iter().for_each(|finding| eprintln!("{finding}"));
+    for finding in findings {
+        eprintln!("{finding}");
+    }
 }
 
 /// mdBook of the version that we know: in `PATH`, or where `mdbook.sh` brings it.
 fn mdbook() -> Result<PathBuf> {
-    let home = env::var_os("HOME").map(|home| Path::new(&home).join(".local/mdbook/bin/mdbook"));
-    let mut found = None;
-    for program in [Some("mdbook".into()), home].into_iter().flatten() {
-        let Ok(version) = Command::new(&program).arg("--version").output() else { continue };
-        let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
-        if version == VERSION {
+    let home = env::var_os("HOME").unwrap_or_default();
+    for program in ["mdbook".into(), Path::new(&home).join(".local/mdbook/bin/mdbook")] {
+        let version = Command::new(&program).arg("--version").output();
+        if version.is_ok_and(|said| said.stdout.trim_ascii() == VERSION.as_bytes()) {
             return Ok(program);
         }
-        found = found.or(Some(version));
     }
-    match found {
-        Some(version) => bail!("this is {version:?}, and the book takes {VERSION}: {HOW}"),
-        None => bail!("no mdBook is installed: {HOW}"),
-    }
+    bail!("the book takes {VERSION}, which is not installed: {HOW}");
 }
 
-/// Builds it. What mdBook complains of is a finding, for it ends with 0 all the same.
-fn built(mdbook: &Path, root: &Path, out: &Path) -> Result<Vec<Finding>> {
+/// Builds it. Where mdBook complains, it ends with 0 all the same.
+fn build(mdbook: &Path, root: &Path, out: &Path) -> Result<()> {
     let mut mdbook = Command::new(mdbook);
-    mdbook.args(["build", "--dest-dir"]).arg(out).arg(root.join("book"));
-    let output = mdbook.env("MDBOOK_LOG", "warn").env("NO_COLOR", "1").output();
-    let output = output.context("start mdbook")?;
+    mdbook.args(["build", "--dest-dir"]).arg(out).arg(root.join("book")).env("MDBOOK_LOG", "warn");
+    let output = mdbook.output().context("start mdbook")?;
     let said = [output.stderr, output.stdout].concat();
     let said = String::from_utf8_lossy(&said);
-    ensure!(output.status.success(), "mdbook build failed:\n{said}");
-    let line = |line: &str| Finding {
-        file: "book/book.toml".into(),
-        line: 1,
-        what: format!("mdBook says: {}", line.trim()),
-    };
-    Ok(said.lines().filter(|line| !line.trim().is_empty()).map(line).collect())
+    ensure!(output.status.success() && said.trim().is_empty(), "mdBook complains:\n{said}");
+    Ok(())
 }

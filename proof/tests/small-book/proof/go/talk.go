@@ -1,0 +1,5 @@
+// ANCHOR: empty
+
+// ANCHOR_END: empty
+// ANCHOR: endless
+func f() {}

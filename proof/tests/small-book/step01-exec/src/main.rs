@@ -1,0 +1,3 @@
+// ANCHOR: run
+fn run() {}
+// ANCHOR_END: run
