@@ -7,7 +7,6 @@ use std::thread::available_parallelism;
 
 use anyhow::{Context, Result};
 
-use super::round::{CGROUPS, MOUNTS};
 use super::rows::{BASE, NO_WALL};
 
 /// Numbers, such as times in microseconds: a list for each round.
@@ -37,15 +36,9 @@ impl Measured {
     }
 
     /// What the rounds make of this row and another, round by round: the median of that.
-    fn beside(
-        &self,
-        what: &str,
-        other: &Measured,
-        of_other: &str,
-        compare: fn(f64, f64) -> f64,
-    ) -> Option<f64> {
+    fn beside(&self, other: &Measured, what: &str, compare: fn(f64, f64) -> f64) -> Option<f64> {
         let mut compared = Vec::new();
-        for (ours, its) in self.rounds(what).iter().zip(other.rounds(of_other)) {
+        for (ours, its) in self.rounds(what).iter().zip(other.rounds(what)) {
             compared.push(compare(quantile(ours, 50)?, quantile(its, 50)?));
         }
         quantile(&compared, 50)
@@ -78,26 +71,7 @@ impl Results {
 
     /// How many times as long as the bare floor a row takes.
     pub fn ratio(&self, row: &Measured, what: &str) -> Option<f64> {
-        row.beside(what, self.row(BASE)?, what, |ours, floor| ours / floor)
-    }
-
-    /// Why the numbers may be worth less than they look.
-    pub fn warnings(&self, load: &str) -> Vec<String> {
-        let mut warnings = Vec::new();
-        let load: f64 = load.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(0.0);
-        if load > 0.4 {
-            warnings.push(format!("the machine was not quiet: the load before was {load}"));
-        }
-        let floor = self.row(BASE).map_or(&[][..], |base| base.rounds("busy"));
-        let medians: Vec<f64> = floor.iter().filter_map(|times| quantile(times, 50)).collect();
-        if let (Some(least), Some(most)) = (quantile(&medians, 0), quantile(&medians, 100)) {
-            if most > 1.1 * least {
-                let percent = 100.0 * (most / least - 1.0);
-                warnings
-                    .push(format!("the bare floor's rounds lie {percent:.0} % apart: too noisy"));
-            }
-        }
-        warnings
+        row.beside(self.row(BASE)?, what, |ours, floor| ours / floor)
     }
 
     /// A table of the rows that have been measured so.
@@ -149,25 +123,14 @@ pub fn table(results: &Results) -> String {
         let (least, most) = (number(quantile(&calls, 0), 0), number(quantile(&calls, 100), 0));
         vec![if least == most { least } else { format!("{least}-{most}") }]
     });
-    let columns = ["a mount", "beside", "elsewhere"];
-    text += &results.table("mounts", "µs more for", &columns, |row| {
-        let more = |what| row.beside(what, row, "busy", |with, without| with - without);
-        let by = |what, many, digits| number(more(what).map(|more| more / many), digits);
-        let thousands = CGROUPS as f64 / 1e3;
-        vec![
-            by("mounts", MOUNTS as f64, 2),
-            by("beside", thousands, 1),
-            by("elsewhere", thousands, 1),
-        ]
-    });
-    text + &format!("(of {MOUNTS} mounts, and for 1,000 of {CGROUPS} cgroups)\n")
+    text
 }
 
 /// The table of the walls.
 pub fn walls(results: &Results) -> String {
     let Some(none) = results.row(NO_WALL) else { return String::new() };
     let walls = results.table("walls", "one namespace more, in µs", &["median"], |row| {
-        vec![number(row.beside("walls", none, "walls", |with, without| with - without), 0)]
+        vec![number(row.beside(none, "walls", |with, without| with - without), 0)]
     });
     let all = number(none.median("walls"), 0);
     let walls = walls.replace(&format!("{NO_WALL:44}{:>10}\n", 0), "");

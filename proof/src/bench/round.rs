@@ -14,13 +14,8 @@ use workshop::host::{self, State};
 use super::rows::{self, BASE, Row};
 use crate::strace::strace;
 
-/// All that is measured: system calls; times back to back, after idling, of one wall each, and with
-/// much on the host.
-pub const ALL: [&str; 7] = ["calls", "busy", "idle", "walls", "mounts", "beside", "elsewhere"];
-
-/// With how many mounts, and cgroups in each tree.
-pub const MOUNTS: usize = 1_000;
-pub const CGROUPS: usize = 10_000;
+/// All that is measured: system calls, and times: back to back, after idling, and of one wall each.
+pub const ALL: [&str; 4] = ["calls", "busy", "idle", "walls"];
 
 /// What `cargo proof` does when it is started anew, for one of `ALL` or for `trace`.
 pub fn on_the_host(what: &str, args: &[OsString]) -> ExitCode {
@@ -36,17 +31,12 @@ fn measure(what: &str, args: &[OsString]) -> Result<String> {
         .context("make / private")?;
     // Where version 2 is mounted beside version 1: crun does not know what to make of that.
     let _ = umount2("/sys/fs/cgroup/unified", MntFlags::MNT_DETACH);
-    let mut rows = rows::all(&std::env::temp_dir(), what)?;
+    let place = std::env::temp_dir();
+    let mut rows = if what == "walls" { rows::walls() } else { rows::all(&place)? };
     if what == "trace" {
         return trace(rows.iter().find(|row| row.title == BASE).context("no floor")?);
     }
     rows.retain(|row| row.title.contains(&**wanted) || row.title == BASE);
-    match what {
-        "mounts" => more_mounts()?,
-        "beside" => more_cgroups("")?,
-        "elsewhere" => more_cgroups("elsewhere")?,
-        _ => {}
-    }
     let before = State::now()?;
     let by = round % rows.len().max(1);
     rows.rotate_left(by);
@@ -94,7 +84,7 @@ fn trace(floor: &Row) -> Result<String> {
     let (path, rootfs) = (command.get_program().to_string_lossy(), &words[1]);
     let log = std::env::temp_dir().join("trace");
     let mut strace = Command::new("strace");
-    strace.args(["-f", "-r", "--quiet=all", "-o"]).arg(&log).arg(&*path);
+    strace.args(["-f", "-r", "-s", "200", "--quiet=all", "-o"]).arg(&log).arg(&*path);
     ensure!(strace.args(command.get_args()).status()?.success(), "strace failed");
     let log = fs::read_to_string(log)?.replace(&*path, "floor").replace(&**rootfs, "rootfs");
     let mut pids: Vec<&str> = Vec::new();
@@ -110,26 +100,4 @@ fn trace(floor: &Row) -> Result<String> {
         text += &format!("{}\n", line.trim_end());
     }
     Ok(text)
-}
-
-/// Mounts that every new mount namespace has to copy.
-fn more_mounts() -> Result<()> {
-    for n in 0..MOUNTS {
-        let dir = std::env::temp_dir().join(format!("mount-{n}"));
-        fs::create_dir(&dir)?;
-        mount(Some(&dir), &dir, None::<&str>, MsFlags::MS_BIND, None::<&str>)
-            .with_context(|| format!("mount on {}", dir.display()))?;
-    }
-    Ok(())
-}
-
-/// Cgroups beside those of containers, or below a cgroup there.
-fn more_cgroups(below: &str) -> Result<()> {
-    for tree in host::trees() {
-        for n in 0..CGROUPS {
-            let dir = tree.join(below).join(format!("more-{n}"));
-            fs::create_dir_all(&dir).with_context(|| format!("mkdir {}", dir.display()))?;
-        }
-    }
-    Ok(())
 }

@@ -32,9 +32,6 @@ pub const NO_WALL: &str = "none";
 /// What we are compared with, where it is installed.
 pub const OTHERS: [&str; 5] = ["unshare", "bwrap", "crun", "runc", "go"];
 
-/// Whose titles begin like this are tried with much on the host, too.
-const GROWING: [&str; 4] = ["C: and", "step 5 with", "bwrap", "crun"];
-
 /// The limits of step 5, all of them: 20 processes is the default.
 const LIMITS: [&str; 4] = ["--memory", "64m", "--cpus", "0.5"];
 
@@ -49,18 +46,17 @@ impl Row {
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.argv[0]);
         command.args(&self.argv[1..]).envs(self.envs.iter().cloned());
+        // From cargo, and all that is linked dynamically would look there for its libraries first.
+        command.env_remove("LD_LIBRARY_PATH");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command
     }
 }
 
-/// The rows of a measurement. What they need is put into a place.
-pub fn all(place: &Path, what: &str) -> Result<Vec<Row>> {
+/// All rows but the walls. What they need is put into a place.
+pub fn all(place: &Path) -> Result<Vec<Row>> {
     let rootfs = rootfs().to_str().context("the path of the rootfs")?;
     let host_true = format!("{rootfs}/bin/true");
-    if what == "walls" {
-        return Ok(walls(&host_true));
-    }
     let floor = built().join("floor").display().to_string();
     let mut rows = vec![
         Row::new("fork and exec, no container", "floor", &[&floor, "plain", rootfs, &host_true]),
@@ -87,9 +83,6 @@ pub fn all(place: &Path, what: &str) -> Result<Vec<Row>> {
         add("the same, linked statically", "bench/static/release", &LIMITS);
     }
     others(rootfs, place, &mut rows)?;
-    if ["mounts", "beside", "elsewhere"].contains(&what) {
-        rows.retain(|row| GROWING.iter().any(|start| row.title.starts_with(start)));
-    }
     Ok(rows)
 }
 
@@ -109,9 +102,10 @@ fn cgroups_of_the_floor() -> Result<Vec<(&'static str, String)>> {
 }
 
 /// One namespace of each kind, by unshare(1), which starts a child in each.
-fn walls(host_true: &str) -> Vec<Row> {
+pub fn walls() -> Vec<Row> {
+    let host_true = rootfs().join("bin/true").display().to_string();
     let wall = |title, flag: &[&str]| {
-        Row::new(title, "wall", &[&["unshare", "--fork"], flag, &[host_true]].concat())
+        Row::new(title, "wall", &[&["unshare", "--fork"], flag, &[&host_true]].concat())
     };
     vec![
         wall(NO_WALL, &[]),
