@@ -102,7 +102,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     // No KVM: it is not everywhere, and a boot takes seconds without.
     qemu.args(machine.options).args(["-accel", "tcg,thread=multi", "-smp", "2", "-m", "3072"]);
     qemu.args(["-nographic", "-no-reboot", "-nic", "none", "-kernel"]).arg(kernel);
-    let append = format!("console={} quiet loglevel=0 panic=-1", machine.console);
+    let append =
+        format!("console={} quiet loglevel=0 panic=-1 systemd.show_status=false", machine.console);
     let initrd = format!("/proc/{}/fd/{}", std::process::id(), image.as_raw_fd());
     qemu.args(["-initrd", &initrd, "-append", &append]);
     if args.shell {
