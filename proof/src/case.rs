@@ -103,6 +103,7 @@ fn missing_program(program: &str) -> Option<&'static str> {
 }
 
 type Look = Box<dyn Fn() -> Result<String> + Send + Sync>;
+type Then = Box<dyn Fn(&str) -> Result<()> + Send + Sync>;
 
 /// Something that is tried.
 pub struct Case {
@@ -110,7 +111,7 @@ pub struct Case {
     needs: Needs,
     look: Look,
     /// What becomes of what it said; `None` if it is to run in this process.
-    then: Option<Box<dyn Fn(&str) -> Result<()> + Send + Sync>>,
+    then: Option<Then>,
 }
 
 /// Something that is tried on a throw-away host.
@@ -179,7 +180,8 @@ pub fn run(at_once: usize, cases: Vec<Case>) -> ExitCode {
         };
         return host::end_case((case.look)());
     }
-    let how = cases.iter().map(|case| (case.name.clone(), case.needs)).collect();
+    let how: BTreeMap<_, _> = cases.iter().map(|case| (case.name.clone(), case.needs)).collect();
+    assert_eq!(how.len(), cases.len(), "two cases have one name");
     HOW.get_or_init(|| how);
     let mut args: Vec<_> = env::args_os().collect();
     if !args.iter().any(|arg| arg.to_string_lossy().starts_with("--test-threads")) {

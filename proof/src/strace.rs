@@ -38,20 +38,13 @@ pub enum Who {
 
 /// System calls under the name that we use, and under those of other architectures and versions of
 /// libc.
+#[rustfmt::skip]
 const ALIASES: &[&[&str]] = &[
-    &["clone", "clone3", "vfork", "fork"],
-    &["getdents", "getdents64"],
-    &["mkdir", "mkdirat"],
-    &["open", "openat", "creat"],
-    &["pipe", "pipe2"],
-    &["poll", "ppoll"],
-    &["readlink", "readlinkat"],
-    &["rmdir", "unlinkat"],
-    &["signalfd", "signalfd4"],
+    &["clone", "clone3", "vfork", "fork"], &["getdents", "getdents64"], &["mkdir", "mkdirat"],
+    &["open", "openat", "creat"], &["pipe", "pipe2"], &["poll", "ppoll"],
+    &["readlink", "readlinkat"], &["rmdir", "unlinkat"], &["signalfd", "signalfd4"],
     &["stat", "statx", "newfstatat", "fstatat64", "lstat", "access", "faccessat", "faccessat2"],
-    &["symlink", "symlinkat"],
-    &["umount", "umount2"],
-    &["wait", "wait4", "waitpid"],
+    &["symlink", "symlinkat"], &["umount", "umount2"], &["wait", "wait4", "waitpid"],
     &["write", "writev"],
 ];
 
