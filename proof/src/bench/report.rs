@@ -83,7 +83,7 @@ impl Results {
         cells: impl Fn(&Measured) -> Vec<String>,
     ) -> String {
         let line = |title: &str, cells: &[String]| {
-            let cells: String = cells.iter().map(|cell| format!("{cell:>10}")).collect();
+            let cells: String = cells.iter().map(|cell| format!("{cell:>8}")).collect();
             format!("{title:44}{cells}\n")
         };
         let columns: Vec<_> = columns.iter().map(|column| (*column).to_owned()).collect();
@@ -133,7 +133,7 @@ pub fn walls(results: &Results) -> String {
         vec![number(row.beside(none, "walls", |with, without| with - without), 0)]
     });
     let all = number(none.median("walls"), 0);
-    let walls = walls.replace(&format!("{NO_WALL:44}{:>10}\n", 0), "");
+    let walls = walls.replace(&format!("{NO_WALL:44}{:>8}\n", 0), "");
     walls + &format!("(beside {all} µs that `unshare --fork` takes without any)\n")
 }
 
@@ -156,4 +156,35 @@ pub fn machine() -> String {
     let date = Command::new("date").arg("+%F").output().map(|output| output.stdout);
     let date = String::from_utf8_lossy(&date.unwrap_or_default()).trim().to_owned();
     format!("{cpu}{guest}, {cores} cores, Linux {kernel}, cgroup {cgroups}, {date}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::chart;
+    use crate::case::snapshot;
+
+    #[test]
+    fn the_tables_and_the_chart_as_in_the_snapshots() {
+        let mut results = Results::default();
+        // In the second round the machine was busy, for all rows.
+        for [floor, step, runc] in [[500, 750, 9_990], [5_000, 7_500, 99_900], [500, 700, 10_000]] {
+            let said = format!(
+                "floor\t{BASE}\t{floor}\nstep\tstep <5>\t{step} {step}\nother\trunc\t{runc}\n"
+            );
+            results.add("busy", &said).unwrap();
+            results.add("idle", &said).unwrap();
+            results.add("calls", &format!("step\tstep <5>\t{step}\n")).unwrap();
+            results
+                .add("walls", &format!("wall\t{NO_WALL}\t{floor}\nwall\tPID\t{step}\n"))
+                .unwrap();
+        }
+        snapshot("bench-table", &(table(&results) + &walls(&results)));
+        let chart = chart::svg(&results, "A <CPU>, 2 cores, Linux 6.1, cgroup v2, 2024-02-29");
+        assert!(
+            chart.lines().all(|line| !line.trim().is_empty()),
+            "Markdown ends it at a blank line"
+        );
+        snapshot("bench-chart", &chart);
+    }
 }
