@@ -8,7 +8,6 @@
 //! of today does not start on version 1. That our layout is systemd's, `.ci/systemd` shows.)
 
 mod image;
-mod kernel;
 
 use std::fs;
 use std::io::{BufRead, BufReader, IsTerminal, Write};
@@ -18,6 +17,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
+use workshop::temp::TempDir;
 use workshop::workspace::target;
 
 /// What the guest says last, before its exit code.
@@ -48,70 +48,57 @@ enum Cgroups {
     V2,
 }
 
-/// What QEMU and the package archives call a machine like this one.
-struct Machine {
-    qemu: &'static str,
-    /// Where QEMU is in.
-    package: &'static str,
-    options: &'static [&'static str],
-    console: &'static str,
-    /// Debian's name of the architecture.
-    debian: &'static str,
-}
-
-impl Machine {
-    fn ours() -> Result<Machine> {
-        Ok(match std::env::consts::ARCH {
-            "x86_64" => Machine {
-                qemu: "qemu-system-x86_64",
-                package: "qemu-system-x86",
-                options: &["-machine", "q35", "-cpu", "max"],
-                console: "ttyS0",
-                debian: "amd64",
-            },
-            "aarch64" => Machine {
-                qemu: "qemu-system-aarch64",
-                package: "qemu-system-arm",
-                options: &["-machine", "virt", "-cpu", "max,pauth-impdef=on"],
-                console: "ttyAMA0",
-                debian: "arm64",
-            },
-            other => bail!("no VM for {other}"),
-        })
-    }
-}
+/// Downloads a kernel: the newest of Debian's for clouds, or of Ubuntu's for VMs, with what we need
+/// built in. It is complete, or not there.
+const FETCH: &str = r#"
+set -e
+newest() { apt-cache depends "$1" | sed -n 's/^ *Depends: \(linux-image-.*\)/\1/p' | head -n 1; }
+package=$(newest linux-image-cloud-$(dpkg --print-architecture))
+[ -n "$package" ] || package=$(newest linux-image-virtual)
+apt-get download "${package:?no package of a kernel}"
+dpkg -x ./*.deb .
+mv boot/vmlinu* ../vmlinuz
+"#;
 
 /// Boots it, shows what it says, and returns its exit code.
 pub fn run(args: &Args) -> Result<ExitCode> {
     ensure!(!args.shell || std::io::stdin().is_terminal(), "--shell wants a terminal");
-    let machine = Machine::ours()?;
-    output(Command::new(machine.qemu).arg("--version"))
-        .with_context(|| format!("no QEMU (sudo apt-get install {} brings it)", machine.package))?;
+    let (qemu, package, machine, console) = match std::env::consts::ARCH {
+        "x86_64" => ("qemu-system-x86_64", "qemu-system-x86", "q35", "ttyS0"),
+        "aarch64" => ("qemu-system-aarch64", "qemu-system-arm", "virt", "ttyAMA0"),
+        other => bail!("no VM for {other}"),
+    };
+    output(Command::new(qemu).arg("--version"))
+        .with_context(|| format!("no QEMU (sudo apt-get install {package} brings it)"))?;
 
     let cache = target().join("vm");
     fs::create_dir_all(&cache).with_context(|| format!("mkdir {}", cache.display()))?;
-    let kernel = match &args.kernel {
-        Some(kernel) => kernel.clone(),
-        None => kernel::fetched(&cache, machine.debian)?,
-    };
+    let kernel = args.kernel.clone().unwrap_or(cache.join("vmlinuz"));
+    if args.kernel.is_none() && !kernel.exists() {
+        println!("vm: fetching a kernel");
+        let place = TempDir::below(&cache, "kernel-")?;
+        output(Command::new("sh").args(["-c", FETCH]).current_dir(place.path()))
+            .context("download a kernel (or give one with --kernel)")?;
+    }
     let image = image::make(&cache, args)?; // open until QEMU ends
 
     // It ends with us, whatever ends us.
-    let mut qemu = Command::new("setpriv");
-    qemu.args(["--pdeathsig", "KILL", machine.qemu]);
+    let mut vm = Command::new("setpriv");
+    vm.args(["--pdeathsig", "KILL", qemu, "-machine", machine]);
+    // (pauth is an option of ARM, where to emulate its real one takes half of all time.)
+    vm.args(["-cpu", if machine == "virt" { "max,pauth-impdef=on" } else { "max" }]);
     // No KVM: it is not everywhere, and a boot takes seconds without.
-    qemu.args(machine.options).args(["-accel", "tcg,thread=multi", "-smp", "2", "-m", "3072"]);
-    qemu.args(["-nographic", "-no-reboot", "-nic", "none", "-kernel"]).arg(kernel);
-    let append =
-        format!("console={} quiet loglevel=0 panic=-1 systemd.show_status=false", machine.console);
+    vm.args(["-accel", "tcg,thread=multi", "-smp", "2", "-m", "3072"]);
+    vm.args(["-nographic", "-no-reboot", "-nic", "none", "-kernel"]).arg(kernel);
+    let append = format!("console={console} quiet loglevel=0 panic=-1 systemd.show_status=false");
     let initrd = format!("/proc/{}/fd/{}", std::process::id(), image.as_raw_fd());
-    qemu.args(["-initrd", &initrd, "-append", &append]);
+    vm.args(["-initrd", &initrd, "-append", &append]);
     if args.shell {
-        let ended = qemu.status().context("start QEMU")?;
+        let ended = vm.status().context("start QEMU")?;
         ensure!(ended.success(), "QEMU failed: {ended}");
         return Ok(ExitCode::SUCCESS);
     }
-    watch(qemu)
+    watch(vm)
 }
 
 /// Runs QEMU without a keyboard and passes on what the guest prints.

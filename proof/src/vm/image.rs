@@ -105,23 +105,25 @@ fn guest(image: &Image, args: &Args) -> Result<()> {
 /// Builds the tests that are for the guest, and the programs of the workspace. By name, or without
 /// one for what is no test.
 fn built() -> Result<Vec<(Option<String>, PathBuf)>> {
-    let mut build = cargo("test");
-    build.args(["--workspace", "--no-run", "--message-format=json", "--bins"]);
+    let mut tests = cargo("test");
+    tests.args(["--workspace", "--no-run", "--message-format=json"]);
     for (test, ..) in RUNS {
-        build.args(["--test", test]);
+        tests.args(["--test", test]);
     }
+    let mut programs = cargo("build");
+    programs.args(["--workspace", "--bins", "--message-format=json"]);
+    let messages = [output(&mut tests)?, output(&mut programs)?].concat();
     let mut built = Vec::new();
-    for line in String::from_utf8_lossy(&output(&mut build)?).lines() {
+    for line in String::from_utf8_lossy(&messages).lines() {
         let message: Value = serde_json::from_str(line)?;
         let Some(path) = message["executable"].as_str() else { continue };
         let target = &message["target"];
-        if target["kind"][0] == "test" {
-            built.push((target["name"].as_str().map(str::to_owned), path.into()));
-        } else if message["profile"]["test"] == false {
-            built.push((None, path.into()));
-        }
+        let is_test = target["kind"][0] == "test";
+        let test = target["name"].as_str().filter(|_| is_test).map(str::to_owned);
+        built.push((test, PathBuf::from(path)));
     }
     built.sort();
+    built.dedup();
     Ok(built)
 }
 
