@@ -4,7 +4,7 @@
 //! the case's name, and only then is its closure called; what that returns is what the case `said`.
 //! `here` is for what needs no host, such as a table of what others said. A case whose needs are not
 //! met is *ignored*, with the reason, unless `NO_TEST_IGNORED` is set: then it
-//! fails.
+//! fails. One that is for another machine (`only_if`) is ignored there always.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -29,6 +29,8 @@ pub struct Needs {
     pub privilege: Privilege,
     /// Programs that must be installed here.
     pub programs: &'static [&'static str],
+    /// Nobody has to have them: without, it is ignored even if `NO_TEST_IGNORED` is set.
+    pub optional: bool,
     /// How long it may take.
     pub limit: Duration,
     /// It is expected to fail: for this many seconds it waits for what will not happen.
@@ -40,6 +42,7 @@ impl Needs {
     pub const NOTHING: Needs = Needs {
         privilege: Privilege::None,
         programs: &[],
+        optional: false,
         limit: Duration::from_secs(60),
         patience: None,
     };
@@ -95,6 +98,7 @@ fn missing_program(program: &str) -> Option<&'static str> {
         _ if there => None,
         "busybox" => Some("needs the package busybox-static"),
         "gcc" => Some("needs the packages gcc and libc6-dev"),
+        "go" => Some("needs Go"),
         "patch" => Some("needs the package patch"),
         "ps" => Some("needs the package procps"),
         "strace" => Some("needs the package strace"),
@@ -109,6 +113,8 @@ type Then = Box<dyn Fn(&str) -> Result<()> + Send + Sync>;
 pub struct Case {
     name: String,
     needs: Needs,
+    /// Why it is for another machine than this one, if it is: then it is ignored, always.
+    elsewhere: Option<&'static str>,
     look: Look,
     /// What becomes of what it said; `None` if it is to run in this process.
     then: Option<Then>,
@@ -120,7 +126,8 @@ pub fn case(
     needs: Needs,
     look: impl Fn() -> Result<String> + Send + Sync + 'static,
 ) -> Case {
-    Case { name: name.into(), needs, look: Box::new(look), then: Some(Box::new(|_| Ok(()))) }
+    let case = Case { name: name.into(), needs, elsewhere: None, look: Box::new(look), then: None };
+    case.then(|_| Ok(()))
 }
 
 /// Something that is tried where we are.
@@ -130,13 +137,19 @@ pub fn here(
     look: impl Fn() -> Result<()> + Send + Sync + 'static,
 ) -> Case {
     let look = move || look().map(|()| String::new());
-    Case { name: name.into(), needs, look: Box::new(look), then: None }
+    Case { name: name.into(), needs, elsewhere: None, look: Box::new(look), then: None }
 }
 
 impl Case {
     /// And what it said is looked at where we are: held against a snapshot, for one.
     pub fn then(self, then: impl Fn(&str) -> Result<()> + Send + Sync + 'static) -> Case {
         Case { then: Some(Box::new(then)), ..self }
+    }
+
+    /// But only on a machine for which this holds. On all others it is ignored, for that reason, and
+    /// `NO_TEST_IGNORED` asks no more of them.
+    pub fn only_if(self, holds: bool, why: &'static str) -> Case {
+        Case { elsewhere: (!holds).then_some(why), ..self }
     }
 
     /// And what it said is held against the snapshot of this name, in `book/recorded`.
@@ -191,10 +204,13 @@ pub fn run(at_once: usize, cases: Vec<Case>) -> ExitCode {
 }
 
 fn trial(case: Case) -> Trial {
-    let Case { name, needs, look, then } = case;
+    let Case { name, needs, elsewhere, look, then } = case;
     Trial::test(name.clone(), move |context| {
+        if let Some(why) = elsewhere {
+            return context.ignore_for(why);
+        }
         if let Some(why) = needs.missing() {
-            if env::var_os("NO_TEST_IGNORED").is_none() {
+            if needs.optional || env::var_os("NO_TEST_IGNORED").is_none() {
                 return context.ignore_for(why);
             }
             return Err(RunError::fail(format!("{why}, and NO_TEST_IGNORED is set")));
@@ -205,6 +221,11 @@ fn trial(case: Case) -> Trial {
         };
         tried.map_err(|error| RunError::fail(format!("{error:#}")))
     })
+}
+
+/// A number that may be set in the environment, for a test that can do more or less.
+pub fn number(variable: &str, default: u64) -> u64 {
+    env::var(variable).ok().and_then(|number| number.parse().ok()).unwrap_or(default)
 }
 
 /// Holds a text against the snapshot of that name in `book/recorded`: the book shows it.

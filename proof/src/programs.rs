@@ -4,8 +4,11 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+use anyhow::Result;
+use workshop::container::Runner;
 use workshop::machine;
 use workshop::rootfs;
+use workshop::steps::Step;
 use workshop::workspace::cargo;
 
 /// Set on a throw-away host: where the programs are.
@@ -43,4 +46,10 @@ pub fn rootfs() -> &'static Path {
         _ => rootfs::for_checks(&programs().join("../test-rootfs")).expect("a root filesystem"),
     });
     &ROOTFS
+}
+
+/// What runs containers of a step, on a throw-away host.
+pub fn runner(step: &Step) -> Result<Runner> {
+    let rootfs = step.rootfs.then(|| rootfs().to_owned());
+    Runner::new(vec![program(step.name).into()], rootfs)
 }

@@ -1,167 +1,157 @@
-//! The exercises of the book: as a step stands, its test fails; with the solution it passes.
+//! The exercises of the book: as a step stands, its test fails; with the solution it passes, and
+//! `cargo workshop check` finds nothing but what the solution announces.
 
-use std::env;
-use std::ffi::OsStr;
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
-use std::time::Duration;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
-use libtest_mimic::Trial;
-use workshop::book::scratch;
-use workshop::host::{self, State};
-use workshop::testing::{self, PRIVILEGE, trial};
+use proof::book::{blocks::as_a_reader, scratch};
+use proof::case::{self, Case, Needs, case};
+use proof::programs::program;
+use workshop::host::State;
 use workshop::workspace::workspace;
 
-const EXERCISE: &str = "WORKSHOP_EXERCISE";
-const EXERCISES: &str = "book/exercises";
-
-/// For one exercise; cargo builds the solution.
-const LIMIT: Duration = Duration::from_secs(300);
-
 fn main() -> ExitCode {
-    if let Ok(name) = env::var(EXERCISE) {
-        return host::exit_code(on_the_host(&name));
+    let mut cases = Vec::new();
+    for entry in fs::read_dir(workspace().join("book/exercises")).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with("step") {
+            cases.push(tried(name, None, ""));
+        }
+    }
+    for (name, files, wrong) in MADE_UP {
+        cases.push(tried(format!("step01-made-up-{name}"), Some(files), wrong));
     }
     // They wait as much as they compute.
-    testing::run(4, trials)
+    case::run(4, cases)
 }
 
-fn trials() -> Vec<Trial> {
-    let entries = fs::read_dir(workspace().join(EXERCISES)).into_iter().flatten().flatten();
-    let names = entries.filter(|entry| entry.path().is_dir());
-    let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let mut trials: Vec<Trial> = names
-        .map(|name| trial(format!("exercise::{name}"), true, move || proven(&name, None)))
-        .collect();
-    for (name, files, expected) in MADE_UP {
-        let name = format!("made-up::{name}");
-        trials.push(trial(name.clone(), true, move || proven(&name, Some((files, expected)))));
-    }
-    trials
-}
-
-/// `solution.diff` and `test.sh`.
-type Files = [&'static str; 2];
-
-/// Tries an exercise on a throw-away host; one that is made up goes as expected.
-fn proven(name: &str, made_up: Option<(&Files, &str)>) -> Result<()> {
-    scratch::prepare()?;
-    let envs = [(EXERCISE, OsStr::new(name))];
-    let output = host::run_for(LIMIT, *PRIVILEGE, &env::current_exe()?, &envs)?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    let expected = made_up.map(|(_, expected)| expected).unwrap_or_default();
-    match (output.status.success(), expected) {
-        (true, "") => Ok(()),
-        (false, expected) if !expected.is_empty() && said.contains(expected) => Ok(()),
-        (true, _) => bail!("it is found to be good"),
-        (false, _) => bail!("{said}"),
-    }
-}
-
-/// In the process on the host, with a workspace to play in.
-fn on_the_host(name: &str) -> Result<()> {
-    scratch::move_in(true)?;
-    let state = State::now()?;
-    let dir = match MADE_UP.iter().find(|(made_up, ..)| name == format!("made-up::{made_up}")) {
-        None => format!("{EXERCISES}/{name}"),
-        Some((_, [solution, test], _)) => {
-            let dir = format!("{EXERCISES}/made-up");
-            fs::create_dir_all(&dir)?;
+/// Tries an exercise, or one that is made up: then this is wrong with it.
+fn tried(name: String, made_up: Option<&'static [&'static str; 2]>, wrong: &'static str) -> Case {
+    // Cargo builds the solution, and then all that the step owes is checked.
+    let needs = Needs::ROOT.with(&["patch"]).within(300);
+    let needs = if wrong.is_empty() { needs } else { needs.in_vain() };
+    case(name.clone(), needs, move || {
+        scratch::move_in(true)?;
+        let dir = format!("book/exercises/{name}");
+        if let Some([solution, test]) = made_up {
+            fs::create_dir(&dir)?;
             fs::write(format!("{dir}/solution.diff"), solution)?;
             fs::write(format!("{dir}/test.sh"), test)?;
-            dir
         }
-    };
-    let name = Path::new(&dir).file_name().context("no name")?.to_string_lossy();
-    let (code, line, stderr) = test(&dir)?;
-    ensure!(code == 1, "as the step stands, the test ends with {code}, not 1: {line:?} {stderr}");
-    let done = format!("{name}: well done");
-    ensure!(line != done, "as the step stands, the test says {line:?}");
+        match (try_it(&name, &dir), wrong) {
+            (Err(error), wrong) if !wrong.is_empty() && format!("{error:#}").contains(wrong) => {}
+            (Ok(()), wrong) if !wrong.is_empty() => bail!("it is found to be good"),
+            (tried, _) => tried?,
+        }
+        Ok(String::new())
+    })
+}
 
+fn try_it(name: &str, dir: &str) -> Result<()> {
+    let state = State::now()?;
+    let done = format!("{name}: well done");
+    let (code, line, stderr) = test(dir)?;
+    ensure!(code == 1, "as the step stands, the test ends with {code}, not 1: {line:?} {stderr}");
+    ensure!(line != done, "as the step stands, the test says {line:?}");
     let mut patch = Command::new("patch");
     patch.args(["-p1", "--force", "--fuzz=0", "-i"]).arg(format!("{dir}/solution.diff"));
-    let patched = patch.output().context("start patch (sudo apt-get install patch)")?;
+    let patched = patch.output().context("start patch")?;
     let said = String::from_utf8_lossy(&patched.stdout);
     ensure!(patched.status.success(), "the solution does not apply: {said}");
-    ensure!(!said.contains("fuzz"), "the solution hardly applies: {said}");
-
-    let (code, line, stderr) = test(&dir)?;
+    let (code, line, stderr) = test(dir)?;
     ensure!(code == 0, "with the solution, the test ends with {code}: {line:?} {stderr}");
     ensure!(line == done, "with the solution, the test says {line:?}, not {done:?}");
+    deviates_as_announced(&name[5..6], dir)?;
     state.restored().context("something is left")
 }
 
 /// Runs the test as a reader would. Its exit code, what it says in its one line, and on stderr.
 fn test(dir: &str) -> Result<(i32, String, String)> {
     let mut test = Command::new("sh");
-    test.arg(format!("{dir}/test.sh")).stdin(Stdio::null()).env("CARGO_NET_OFFLINE", "true");
-    let output = test.env_remove("TMPDIR").output().context("start sh")?;
+    let output = as_a_reader(test.arg(format!("{dir}/test.sh"))).output().context("start sh")?;
     let code = output.status.code().context("it was killed")?;
-    let [stdout, stderr] =
-        [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
-    let line = stdout.strip_suffix('\n').unwrap_or_default();
-    let one = !line.is_empty() && !line.contains('\n');
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    let one = stdout.lines().count() == 1;
     ensure!(one, "the test says {stdout:?}, not one line, and ends with {code}: {stderr}");
-    Ok((code, line.to_owned(), stderr))
+    Ok((code, stdout.trim_end().to_owned(), stderr))
 }
+
+/// Holds the step as it is now to what it owes. A solution that breaks some of it on purpose says so
+/// in front: `# deviates: CHECK CHECK, because ...`.
+fn deviates_as_announced(step: &str, dir: &str) -> Result<()> {
+    let mut announced = BTreeSet::new();
+    for line in fs::read_to_string(format!("{dir}/solution.diff"))?.lines() {
+        if let Some(line) = line.strip_prefix("# deviates: ") {
+            let (ids, _) = line.split_once(", because ").context("it does not say why")?;
+            announced.extend(ids.split(' ').map(str::to_owned));
+        }
+    }
+    let mut check = Command::new(program("workshop"));
+    // On a busy machine a check may take its time.
+    check.args(["check", step, "--limit=200"]);
+    if dir.contains("made-up") {
+        check.args(["--only", "announces-it"]);
+    }
+    let output = as_a_reader(&mut check).output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let ran = said.contains(" step01-exec: ") && !said.contains("not run");
+    ensure!(ran, "check: {said}{}", String::from_utf8_lossy(&output.stderr));
+    let fail = said.lines().filter(|line| line.starts_with('✘') && line.ends_with(')'));
+    let ids =
+        fail.filter_map(|line| Some(line.trim_end_matches(')').rsplit_once('(')?.1.to_owned()));
+    let fail: BTreeSet<_> = ids.collect();
+    ensure!(fail == announced, "it deviates in {fail:?}, and announces {announced:?}:\n{said}");
+    Ok(())
+}
+
+/// Exercises: `solution.diff` and `test.sh`; and what is wrong with them.
+const MADE_UP: &[(&str, [&str; 2], &str)] = &[
+    ("good", [SOLUTION, TEST], ""),
+    ("passes-as-it-stands", [SOLUTION, "echo done\n"], "ends with 0, not 1"),
+    ("says-nothing", [SOLUTION, "exit 1\n"], "not one line"),
+    ("other-code", [SOLUTION, "echo 1; exit 2\n"], "ends with 2, not 1"),
+    ("no-solution", [SOLUTION, "echo 1; exit 1\n"], "with the solution, the test ends with 1"),
+    (
+        "does-not-apply",
+        ["--- a/README.md\n+++ b/README.md\n@@ -1 +1 @@\n-x\n+y\n", TEST],
+        "does not apply",
+    ),
+    ("deviates", [DEVIATES, TEST], r#"deviates in {"announces-it"}, and announces {"exit-code"}"#),
+    ("leaves-a-process", [SOLUTION, LEAVES], "something is left"),
+];
 
 const SOLUTION: &str = "\
 --- a/step01-exec/src/main.rs
 +++ b/step01-exec/src/main.rs
-@@ -1,3 +1,3 @@
+@@ -1,2 +1,2 @@
 -//! Step 1: run a command.
 +//! Step one: run a command.
  //!
- //! There is no wall yet. We say what we run, and then *become* it: `exec` replaces us with the
 ";
 
-const BUILDS: &str = "\
+const DEVIATES: &str = r#"# deviates: exit-code, because it is made up
 --- a/step01-exec/src/main.rs
 +++ b/step01-exec/src/main.rs
-@@ -1,3 +1,4 @@
-+/* No program any more.
- //! Step 1: run a command.
+@@ -1,2 +1,2 @@
+-//! Step 1: run a command.
++//! Step one: run a command.
  //!
- //! There is no wall yet. We say what we run, and then *become* it: `exec` replaces us with the
-";
+@@ -50 +50 @@
+-    say(&format!("Running [{}]", command.join(OsStr::new(" ")).to_string_lossy()));
++    say(&format!("Rnning [{}]", command.join(OsStr::new(" ")).to_string_lossy()));
+"#;
 
 const TEST: &str = "\
 cargo run -q -p step01-exec -- run true 2>/dev/null || { echo 'it does not build'; exit 1; }
 grep -q 'Step one' step01-exec/src/main.rs || { echo 'it says 1'; exit 1; }
-echo 'made-up: well done'
+echo \"$(basename \"$(dirname \"$0\")\"): well done\"
 ";
 
-/// Exercises, and what is wrong with them.
-const MADE_UP: &[(&str, Files, &str)] = &[
-    ("good", [SOLUTION, TEST], ""),
-    ("passes-as-it-stands", [SOLUTION, "echo 'made-up: well done'\n"], "ends with 0, not 1"),
-    ("says-nothing", [SOLUTION, "exit 1\n"], "not one line"),
-    ("says-too-much", [SOLUTION, "echo 1; echo 2; exit 1\n"], "not one line"),
-    ("other-code", [SOLUTION, "echo 1; exit 2\n"], "ends with 2, not 1"),
-    ("no-solution", [SOLUTION, "echo 1; exit 1\n"], "with the solution, the test ends with 1"),
-    ("does-not-build", [BUILDS, TEST], "it does not build"),
-    (
-        "does-not-apply",
-        [
-            "--- a/step01-exec/src/main.rs\n+++ b/step01-exec/src/main.rs\n@@ -1 +1 @@\n-x\n+y\n",
-            TEST,
-        ],
-        "does not apply",
-    ),
-    (
-        "says-another-name",
-        [SOLUTION, "grep -q 'Step one' step01-exec/src/main.rs; x=$?; echo done; exit $x\n"],
-        "not \"made-up: well done\"",
-    ),
-    (
-        "leaves-a-process",
-        [
-            SOLUTION,
-            "{ sleep 99 & } >/dev/null 2>&1\ncargo run -q -p step01-exec -- run true 2>/dev/null\n\
-            grep -q 'Step one' step01-exec/src/main.rs || { echo 1; exit 1; }\necho 'made-up: well done'\n",
-        ],
-        "something is left",
-    ),
-];
+const LEAVES: &str = "\
+{ sleep 99 & } >/dev/null 2>&1
+grep -q 'Step one' step01-exec/src/main.rs || { echo 'it says 1'; exit 1; }
+echo 'step01-made-up-leaves-a-process: well done'
+";

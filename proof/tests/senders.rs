@@ -1,32 +1,22 @@
 //! Who sends a signal to a running container, and what becomes of it in each step: a table, as
 //! measured. What a step still owes is in it, too, so that it is noticed when that changes.
 
-use std::env;
-use std::ffi::OsString;
 use std::fs;
 use std::io::Read;
-use std::path::PathBuf;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::thread;
-use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use nix::sys::signal::Signal::{
-    self, SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGURG, SIGUSR1, SIGUSR2,
-    SIGWINCH,
-};
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::Signal::{self, SIGCONT, SIGTERM, SIGTSTP};
 use nix::sys::signal::{kill, killpg};
 use nix::unistd::Pid;
-use workshop::container::{Runner, alarmed, code, end, on_alarm};
+use proof::case::{self, Needs, case, here, recorded, said};
+use proof::programs::runner;
+use workshop::container::{Runner, alarmed, behind, code, end};
 use workshop::host;
-use workshop::patience::eventually;
-use workshop::snapshot;
-use workshop::steps::STEPS;
+use workshop::machine::eventually;
+use workshop::steps::{LAST, STEPS, Step};
 use workshop::terminal::Terminal;
-use workshop::testing::{self, PRIVILEGE, program, rootfs, trial};
-
-/// For the part that runs on a throw-away host: the step's path.
-const PROGRAM: &str = "WORKSHOP_PROGRAM";
 
 /// For those who read the snapshot.
 const LEGEND: &str = "\
@@ -38,98 +28,77 @@ takes it that the command has dealt with ^C, and goes on. A shell inside cannot 
 the background (the group in front has no number for it), and takes the terminal.
 ";
 
+/// What becomes of a signal of this name.
+type Measure = fn(&Runner, &str) -> Result<String>;
+
+/// Who sends a signal, which, and how what becomes of it is measured.
+const ROWS: &[(&str, &str, Measure)] = &[
+    ("a process", "HUP", sent),
+    ("a process", "INT", sent),
+    ("a process", "QUIT", sent),
+    ("a process", "TERM", sent),
+    ("a process", "USR1", sent),
+    ("a process", "USR2", sent),
+    ("a process", "ALRM", sent),
+    ("a process", "WINCH", sent_and_caught),
+    ("a process", "URG", sent_and_caught),
+    ("a process", "TSTP", stopped),
+    ("a process", "RTMIN+3", real_time),
+    ("a process", "TERM, to the group", to_the_group),
+    ("the terminal", "^C", |it, _| at_a_terminal(it, "INT", |terminal| terminal.keys("\x03"))),
+    ("the terminal", "^\\", |it, _| at_a_terminal(it, "QUIT", |terminal| terminal.keys("\x1c"))),
+    ("the terminal", "^Z, and fg", stopped_by_key),
+    ("the terminal", "a new size", |it, _| {
+        caught_at_a_terminal(it, "WINCH", |terminal| terminal.resize(9, 9))
+    }),
+    ("the terminal", "closed", |it, _| at_a_terminal(it, "HUP", Terminal::hang_up)),
+    ("the terminal", "^C, in a loop of bash", in_a_loop),
+    ("the terminal", "`run sh &` in bash", shell_in_the_background),
+    ("the kernel", "ALRM, of alarm(2)", alarm),
+    ("the kernel", "XCPU, of ulimit -t", |it, _| limited(it, "-t 1", "while :; do :; done")),
+    ("the kernel", "XFSZ, of ulimit -f", |it, _| limited(it, "-f 0", "echo >/tmp/file")),
+    ("the kernel", "PIPE", closed_pipe),
+];
+
 fn main() -> ExitCode {
-    if let Some(code) = on_alarm() {
-        return code;
+    let mut cases = Vec::new();
+    for step in &STEPS {
+        for sender in ["a process", "the terminal", "the kernel"] {
+            let (name, needs) = (format!("{}::{sender}", step.name), Needs::root_if(step.root));
+            cases.push(case(name, needs.within(300), move || cells(step, sender)));
+        }
     }
-    if let Some(program) = env::var_os(PROGRAM) {
-        return host::exit_code(column(program));
-    }
-    testing::run(1, || vec![trial("table".into(), true, table)])
+    cases.push(here("table", Needs::root_if(LAST.root), table));
+    // They wait more than they compute.
+    case::run(8, cases)
 }
 
-/// What sends a signal, which, and how it is measured what becomes of it.
-type Row = (&'static str, String, Box<dyn Fn(&Runner) -> Result<String>>);
-
-fn rows() -> Vec<Row> {
-    let row = |sender, what: &str, measure: fn(&Runner) -> Result<String>| -> Row {
-        (sender, what.to_owned(), Box::new(measure))
-    };
-    let name = |signal: Signal| signal.as_str().trim_start_matches("SIG").to_owned();
-    let ends = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM];
-    let ends = ends.map(|signal| -> Row {
-        let measure = move |runner: &Runner| {
-            Ok(format!("{}, {}", sent(runner, signal)?, sent_and_caught(runner, signal)?))
-        };
-        ("a process", name(signal), Box::new(measure))
-    });
-    let harmless = [SIGWINCH, SIGURG].map(|signal| -> Row {
-        let measure = move |runner: &Runner| Ok(format!("–, {}", sent_and_caught(runner, signal)?));
-        ("a process", name(signal), Box::new(measure))
-    });
-    let mut rows: Vec<Row> = ends.into_iter().chain(harmless).collect();
-    rows.extend([
-        row("a process", "TSTP", stopped),
-        row("a process", "RTMIN+3", real_time),
-        row("a process", "TERM, to the group", to_the_group),
-        row("the terminal", "^C", |runner| key(runner, "\x03", "INT")),
-        row("the terminal", "^\\", |runner| key(runner, "\x1c", "QUIT")),
-        row("the terminal", "^Z, and fg", stopped_by_key),
-        row("the terminal", "a new size", resized),
-        row("the terminal", "closed", hung_up),
-        row("the terminal", "^C, in a loop of bash", in_a_loop),
-        row("the terminal", "`run sh &` in bash", shell_in_the_background),
-        row("the kernel", "ALRM, of alarm(2)", alarm),
-        row("the kernel", "XCPU, of ulimit -t", |runner| {
-            limited(runner, "-t 1", "while :; do :; done")
-        }),
-        row("the kernel", "XFSZ, of ulimit -f", |runner| {
-            limited(runner, "-f 0", "echo >/tmp/file")
-        }),
-        row("the kernel", "PIPE", closed_pipe),
-    ]);
-    rows
+/// What becomes of the signals, a line for each; for those of another sender it is empty.
+fn cells(step: &Step, sender: &str) -> Result<String> {
+    let runner = runner(step)?;
+    let mut cells = String::new();
+    for (from, what, measure) in ROWS {
+        if *from == sender {
+            cells += &measure(&runner, what).context(*what)?;
+        }
+        cells += "\n";
+    }
+    Ok(cells)
 }
 
 fn table() -> Result<()> {
-    // They wait more than they compute.
-    let columns: Vec<_> = (1..=5).map(|step| thread::spawn(move || start_column(step))).collect();
-    let columns =
-        columns.into_iter().map(|column| column.join().map_err(|_| anyhow!("a panic"))?);
-    let columns: Vec<String> = columns.collect::<Result<_>>()?;
-    let mut columns: Vec<_> = columns.iter().map(|column| column.lines()).collect();
-    let mut table = format!("{LEGEND}\n| from | signal | 1 | 2 | 3 | 4 | 5 |\n");
-    table += "| --- | --- | --- | --- | --- | --- | --- |\n";
-    for (sender, what, _) in rows() {
-        let cells: Vec<_> = columns.iter_mut().filter_map(|column| column.next()).collect();
-        ensure!(cells.len() == columns.len(), "a column ends before {sender}, {what}");
-        table += &format!("| {sender} | {what} | {} |\n", cells.join(" | "));
+    let numbers: String = (1..=STEPS.len()).map(|number| format!(" {number} |")).collect();
+    let mut table = format!("{LEGEND}\n| from | signal |{numbers}\n");
+    table += &format!("| --- | --- |{}\n", " --- |".repeat(STEPS.len()));
+    for (at, (sender, what, _)) in ROWS.iter().enumerate() {
+        table += &format!("| {sender} | {what} |");
+        for step in &STEPS {
+            let cells = said(&format!("{}::{sender}", step.name))?;
+            table += &format!(" {} |", cells.lines().nth(at).context("no cell")?);
+        }
+        table += "\n";
     }
-    ensure!(!table.contains('✘'), "the snapshot must not be of a failure:\n{table}");
-    snapshot!("senders", table);
-    Ok(())
-}
-
-/// Measures a step on a throw-away host; a line for each row.
-fn start_column(step: usize) -> Result<String> {
-    let program = program(STEPS[step - 1]);
-    let mut envs = vec![(PROGRAM, program.as_os_str())];
-    envs.extend((step >= 4).then(|| ("ROOTFS", rootfs().as_os_str())));
-    // Whatever does not happen is waited for in vain.
-    let limit = Duration::from_secs(300);
-    let output = host::run_for(limit, *PRIVILEGE, &env::current_exe()?, &envs)?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "step {step}: {said}");
-    Ok(String::from_utf8(output.stdout)?)
-}
-
-fn column(program: OsString) -> Result<()> {
-    let runner = Runner::new(vec![program], env::var_os("ROOTFS").map(PathBuf::from))?;
-    for (_, _, measure) in rows() {
-        // All the others are measured all the same.
-        let failed = |error| format!("✘ {error:#}").replace('\n', " ");
-        println!("{}", measure(&runner).unwrap_or_else(failed));
-    }
+    recorded("senders", &table);
     Ok(())
 }
 
@@ -142,7 +111,9 @@ fn catching(name: &str) -> String {
 /// loses SIGQUIT when it is about to become another program.
 fn sleeping(runner: &Runner) -> Result<Child> {
     let mut command = runner.command(["sleep", "777"]);
-    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+    // In a group of its own: the host's first has no shell above it, and SIGTSTP stops nobody in it.
+    command.process_group(0).stdout(Stdio::null()).stderr(Stdio::piped());
+    let child = command.spawn()?;
     eventually(|| {
         let all = host::processes();
         let sleeps = all.iter().any(|it| it.command == "sleep 777" && it.state == 'S');
@@ -153,42 +124,44 @@ fn sleeping(runner: &Runner) -> Result<Child> {
 
 /// Waits for the end of it: its exit code.
 fn ended(child: &mut Child) -> Result<i32> {
-    let ended = eventually(|| child.try_wait()?.context("it does not end"));
-    if ended.is_err() {
-        child.kill()?;
-    }
-    ended.map(code)
+    eventually(|| child.try_wait()?.context("it does not end")).map(code)
 }
 
 fn pid(child: &Child) -> Pid {
     Pid::from_raw(child.id() as i32)
 }
 
-/// The exit code of a command that does nothing about it, after a signal to the runner.
-fn sent(runner: &Runner, signal: Signal) -> Result<i32> {
-    let mut child = sleeping(runner)?;
-    kill(pid(&child), signal)?;
-    ended(&mut child)
+fn signal(name: &str) -> Result<Signal> {
+    format!("SIG{name}").parse().context("no such signal")
 }
 
-/// The exit code of a command that catches a signal, after it was sent to the runner.
-fn sent_and_caught(runner: &Runner, signal: Signal) -> Result<i32> {
-    let running = runner.start(&[], &catching(signal.as_str().trim_start_matches("SIG")))?;
-    running.signal(signal)?;
-    running.end().map(|ended| ended.code)
+/// The exit codes after a signal to the runner: of a command that does nothing about it, and of one
+/// that catches it.
+fn sent(runner: &Runner, name: &str) -> Result<String> {
+    let mut child = sleeping(runner)?;
+    kill(pid(&child), signal(name)?)?;
+    let alone = ended(&mut child)?;
+    Ok(sent_and_caught(runner, name)?.replace('–', &alone.to_string()))
+}
+
+/// The same, for a signal that is not the end of a command that does nothing about it.
+fn sent_and_caught(runner: &Runner, name: &str) -> Result<String> {
+    let running = runner.start(&[], &catching(name))?;
+    running.signal(signal(name)?)?;
+    Ok(format!("–, {}", running.end()?.code))
 }
 
 /// Who is stopped by a SIGTSTP to the runner.
-fn stopped(runner: &Runner) -> Result<String> {
+fn stopped(runner: &Runner, _: &str) -> Result<String> {
     let mut child = sleeping(runner)?;
     kill(pid(&child), SIGTSTP)?;
-    let stopped = eventually(|| {
+    let command = eventually(|| {
         let mut stopped = host::processes();
         stopped.retain(|process| process.state == 'T');
-        let ours = stopped.iter().any(|process| process.pid == child.id() as i32);
-        ours.then_some(stopped).context("it does not stop")
+        let run = stopped.iter().any(|process| process.pid == child.id() as i32);
+        ensure!(run, "it does not stop");
+        Ok(stopped.iter().any(|process| process.command == "sleep 777"))
     })?;
-    let command = stopped.iter().any(|process| process.command == "sleep 777");
     kill(pid(&child), SIGCONT)?;
     kill(pid(&child), SIGTERM)?;
     ensure!(ended(&mut child)? == 143, "it does not end as it should");
@@ -196,7 +169,7 @@ fn stopped(runner: &Runner) -> Result<String> {
 }
 
 /// What becomes of a real-time signal, and whether it is the end.
-fn real_time(runner: &Runner) -> Result<String> {
+fn real_time(runner: &Runner, _: &str) -> Result<String> {
     let mut child = sleeping(runner)?;
     end(Command::new("sh").arg("-c").arg(format!("kill -37 {}", child.id())))?.expect(0)?;
     // Two that wait would come in the order of their numbers.
@@ -216,55 +189,41 @@ fn real_time(runner: &Runner) -> Result<String> {
 }
 
 /// Whether a signal to the process group arrives: once, or twice.
-fn to_the_group(runner: &Runner) -> Result<String> {
-    let command = runner.command(["sh", "-c", &catching("TERM")]);
-    let mut leader = Command::new("setsid");
-    leader.arg("--wait").arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
-    let mut child = leader.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+fn to_the_group(runner: &Runner, _: &str) -> Result<String> {
+    let mut command = runner.command(["sh", "-c", &catching("TERM")]);
+    command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn()?;
     let mut ready = [0; 6];
     child.stdout.as_mut().context("no stdout")?.read_exact(&mut ready)?;
     killpg(pid(&child), SIGTERM)?;
     Ok(format!("–, {}", ended(&mut child)?))
 }
 
-/// The exit codes after a key at the terminal.
-fn key(runner: &Runner, key: &str, name: &str) -> Result<String> {
-    both_at_a_terminal(runner, name, |terminal| terminal.keys(key))
-}
-
-fn hung_up(runner: &Runner) -> Result<String> {
-    both_at_a_terminal(runner, "HUP", Terminal::hang_up)
-}
+/// Something that is done to a terminal.
+type Event = fn(&mut Terminal) -> Result<()>;
 
 /// The exit codes after something done to the terminal: of a command that does nothing about it, and
 /// of one that catches it.
-fn both_at_a_terminal(
-    runner: &Runner,
-    name: &str,
-    do_it: impl Fn(&mut Terminal) -> Result<()>,
-) -> Result<String> {
+fn at_a_terminal(runner: &Runner, name: &str, event: Event) -> Result<String> {
     let mut alone = Terminal::before(&runner.command(["sleep", "777"]))?;
     alone.keys("\n")?;
     alone.wait_for_state("sleep 777", 'S')?;
-    do_it(&mut alone)?;
-    Ok(format!("{}, {}", alone.end()?, caught_at_a_terminal(runner, name, do_it)?))
+    event(&mut alone)?;
+    let alone = alone.end()?;
+    Ok(caught_at_a_terminal(runner, name, event)?.replace('–', &alone.to_string()))
 }
 
-fn caught_at_a_terminal(
-    runner: &Runner,
-    name: &str,
-    do_it: impl Fn(&mut Terminal) -> Result<()>,
-) -> Result<i32> {
+fn caught_at_a_terminal(runner: &Runner, name: &str, event: Event) -> Result<String> {
     let mut terminal = Terminal::before(&runner.command(["sh", "-c", &catching(name)]))?;
     terminal.keys("\n")?;
     // First it stands in what we say that we run.
     terminal.wait_for("Running")?;
     terminal.wait_for("\nready")?;
-    do_it(&mut terminal)?;
-    terminal.end()
+    event(&mut terminal)?;
+    Ok(format!("–, {}", terminal.end()?))
 }
 
-fn stopped_by_key(runner: &Runner) -> Result<String> {
+fn stopped_by_key(runner: &Runner, _: &str) -> Result<String> {
     let mut terminal = runner.terminal()?;
     terminal.keys(&format!("{} sleep 777\n", terminal.run))?;
     let command = terminal.wait_for_state("sleep 777", 'S')?;
@@ -277,34 +236,36 @@ fn stopped_by_key(runner: &Runner) -> Result<String> {
     Ok("stops, goes on".into())
 }
 
-fn resized(runner: &Runner) -> Result<String> {
-    let code = caught_at_a_terminal(runner, "WINCH", |terminal| terminal.resize(30, 100))?;
-    Ok(format!("–, {code}"))
-}
-
 /// Whether ^C ends a loop of bash, too.
-fn in_a_loop(runner: &Runner) -> Result<String> {
+fn in_a_loop(runner: &Runner, _: &str) -> Result<String> {
     let command = runner.command(["sleep", "777"]);
-    let mut bash = Command::new("bash");
-    bash.args(["-c", r#"for i in 1 2; do "$@"; echo round $i.; done"#, "bash"]);
-    bash.arg(command.get_program()).args(command.get_args());
-    let mut terminal = Terminal::before(&bash)?;
+    let script = r#"for i in 1 2; do [ $i = 1 ] || exit 99; "$@"; done"#;
+    let mut terminal = Terminal::before(&behind(&["bash", "-c", script, "bash"], &command))?;
     terminal.keys("\n")?;
     terminal.wait_for_state("sleep 777", 'S')?;
     terminal.keys("\x03")?;
-    eventually(|| match (terminal.shows("round 1.")?, terminal.ended()?) {
-        (true, _) => Ok("the loop goes on".to_owned()),
-        (false, Some(code)) => Ok(code.to_string()),
-        _ => bail!("neither does the loop end, nor does it go on"),
+    Ok(match terminal.end()? {
+        99 => "the loop goes on".into(),
+        code => code.to_string(),
     })
 }
 
 /// What becomes of bash when a shell inside is started in the background.
-fn shell_in_the_background(runner: &Runner) -> Result<String> {
+fn shell_in_the_background(runner: &Runner, _: &str) -> Result<String> {
     let mut terminal = runner.terminal()?;
-    terminal.keys("exec bash --norc --noprofile -i\n")?;
-    terminal.keys(&format!("{} sh &\n", terminal.run))?;
-    terminal.wait_for("Running [sh]")?;
+    terminal.keys("PS1='\\s,' exec bash --norc --noprofile -i\n")?;
+    terminal.wait_for("bash,")?;
+    let (bash, file) = (terminal.foreground()?, runner.put("go", b"", 0o644)?);
+    let shell = format!("sh -c 'until [ -s {file} ]; do sleep 0.05; done; exec sh'");
+    terminal.keys(&format!("{} {shell} &\n", terminal.run))?;
+    // Bash takes the terminal before each prompt, and is not to do so once the shell inside has it.
+    terminal.wait_for("bash,")?;
+    runner.put("go", b"now", 0o644)?;
+    eventually(|| {
+        let stops = host::processes().iter().any(|it| it.command == "sh" && it.state == 'T');
+        ensure!(stops || terminal.foreground()? != bash, "the shell inside does not start");
+        Ok(())
+    })?;
     eventually(|| {
         // Bash says nothing of its jobs before.
         let _ = terminal.keys("\n");
@@ -316,7 +277,7 @@ fn shell_in_the_background(runner: &Runner) -> Result<String> {
     })
 }
 
-fn alarm(runner: &Runner) -> Result<String> {
+fn alarm(runner: &Runner, _: &str) -> Result<String> {
     let alone = end(&mut alarmed(&runner.command(["sleep", "10"]))?)?.code;
     let script = "trap 'exit 7' ALRM; for i in $(seq 200); do sleep 0.05; done";
     // On a busy machine the alarm may go off before the trap is set: then once more.
@@ -329,13 +290,11 @@ fn alarm(runner: &Runner) -> Result<String> {
 /// The exit code of a script with a limit of the kernel's.
 fn limited(runner: &Runner, limit: &str, script: &str) -> Result<String> {
     let command = runner.command(["sh", "-c", script]);
-    let mut caller = Command::new("sh");
-    caller.args(["-c", &format!(r#"ulimit -S -c 0; ulimit -S {limit}; exec "$@""#), "sh"]);
-    caller.arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
-    Ok(end(&mut caller)?.code.to_string())
+    let limit = format!(r#"ulimit -S -c 0; ulimit -S {limit}; exec "$@""#);
+    Ok(end(&mut behind(&["sh", "-c", &limit, "sh"], &command))?.code.to_string())
 }
 
-fn closed_pipe(runner: &Runner) -> Result<String> {
+fn closed_pipe(runner: &Runner, _: &str) -> Result<String> {
     let mut child = runner.command(["yes"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     drop(child.stdout.take());
     Ok(code(child.wait()?).to_string())

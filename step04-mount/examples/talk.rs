@@ -1,6 +1,6 @@
 //! The short version: the last program of the talk, line for line in Rust.
 //!
-//! It makes a container, and you can show it to a friend. It is also wrong in 53 ways, as a program
+//! It makes a container, and you can show it to a friend. It is also wrong in 60 ways, as a program
 //! for the stage may be. This lists them (the first line builds it):
 //!
 //! ```sh

@@ -37,7 +37,7 @@ const CASE: &str = "--case";
 const CGROUPS: &str = "WORKSHOP_CGROUPS";
 
 /// What the names of all that we make on the real host begin with; a process id follows.
-const NAME: &str = "workshop-";
+pub(crate) const NAME: &str = "workshop-";
 
 /// How a program is run on a throw-away host.
 pub struct Options<'a> {
@@ -189,7 +189,7 @@ fn make(dir: &Path) -> Result<Held> {
     })
 }
 
-fn hold(dir: &Path) -> Result<Held> {
+pub(crate) fn hold(dir: &Path) -> Result<Held> {
     let held = Flock::lock(File::open(dir)?, FlockArg::LockExclusiveNonblock);
     held.map_err(|(_, why)| why).with_context(|| format!("lock {}", dir.display()))
 }

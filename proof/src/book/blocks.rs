@@ -4,7 +4,8 @@
 //! there.
 
 use std::env;
-use std::io::{Read, Write};
+use std::io::Write;
+use std::mem;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -29,14 +30,14 @@ pub fn groups(page: &Page) -> (Vec<Group>, Vec<Finding>) {
         if fence.has("v1") && fence.has("v2") {
             wrong(fence.line, "on cgroup v1 and on v2: then it needs neither word");
         }
-        let prompt = |line: &str| ["$ ", "/ # ", "> "].iter().any(|it| line.starts_with(it));
-        if let Some(at) = fence.text.lines().position(prompt) {
-            wrong(fence.line + 1 + at, "a prompt: whoever copies the block copies it, too");
+        for (line, text) in (fence.line + 1..).zip(fence.text.lines()) {
+            if ["$ ", "/ # ", "> "].iter().any(|prompt| text.starts_with(prompt)) {
+                wrong(line, "a prompt: whoever copies the block copies it, too");
+            } else if text.trim_start().starts_with('#') {
+                wrong(line, "a comment: at a prompt, zsh has none");
+            }
         }
-        let comment = |line: &str| line.trim_start().starts_with('#');
-        if let Some(at) = fence.text.lines().position(comment) {
-            wrong(fence.line + 1 + at, "a comment: at a prompt, zsh has none");
-        } else if !parses(&fence.text) {
+        if !parses(&fence.text) {
             wrong(fence.line, "a shell cannot read that");
         }
         match (fence.has("inside"), groups.last_mut()) {
@@ -48,52 +49,37 @@ pub fn groups(page: &Page) -> (Vec<Group>, Vec<Finding>) {
     (groups, findings)
 }
 
-/// The cgroups of the machine.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Cgroups {
-    /// Version 1, or both at a time.
-    V1,
-    /// Version 2.
-    V2,
+/// Is a block run on this machine, with its cgroups?
+pub fn is_run(fence: &Fence) -> bool {
+    let v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    fence.not_run.is_none() && !fence.has(if v2 { "v1" } else { "v2" })
 }
 
-impl Cgroups {
-    /// Ours.
-    pub fn ours() -> Cgroups {
-        let v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
-        if v2 { Cgroups::V2 } else { Cgroups::V1 }
-    }
-}
+/// How the names begin of what cargo, or we, have set for a test.
+const SET_FOR_TESTS: &str = "CARGO_PKG_ CARGO_MANIFEST_ CARGO_BIN_ CARGO_CRATE_ CARGO_PRIMARY_ \
+    CARGO_TARGET_TMPDIR WORKSHOP_ INSTA_ CGROUPS NO_TEST_IGNORED ROOTFS TMPDIR";
 
-/// Is a block run on a machine with these cgroups?
-pub fn is_run(fence: &Fence, cgroups: Cgroups) -> bool {
-    let other = if cgroups == Cgroups::V2 { "v1" } else { "v2" };
-    fence.not_run.is_none() && !fence.has(other)
-}
-
-/// Variables that cargo and we have set for a test: no reader has them.
-fn set_for_tests(name: &str) -> bool {
-    let starts = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "WORKSHOP_", "INSTA_"];
-    let names = ["CARGO", "CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE", "CARGO_TARGET_TMPDIR"];
-    starts.iter().any(|start| name.starts_with(start))
-        || names.contains(&name)
-        || ["CGROUPS", "NO_TEST_IGNORED", "TMPDIR"].contains(&name)
-}
-
-/// The commands of a block, each with the comments before it. What follows the last one, blank lines
-/// and comments, is dropped.
-fn commands(text: &str) -> Vec<String> {
-    let (mut commands, mut command) = (Vec::new(), String::new());
-    let says_nothing = |line: &str| line.trim().is_empty() || line.trim().starts_with('#');
-    for line in text.lines() {
-        command += &format!("{line}\n");
-        // It may have many lines; the shell knows where it ends.
-        let ends = !command.lines().all(says_nothing) && !line.ends_with('\\') && parses(&command);
-        if ends {
-            commands.push(std::mem::take(&mut command));
+/// Has a command see what a reader's would.
+pub fn as_a_reader(command: &mut Command) -> &mut Command {
+    for (name, _) in env::vars_os() {
+        let name = name.to_string_lossy();
+        if name == "CARGO" || SET_FOR_TESTS.split(' ').any(|set| name.starts_with(set)) {
+            command.env_remove(&*name);
         }
     }
-    if !command.lines().all(says_nothing) {
+    command.env("CARGO_NET_OFFLINE", "true").stdin(Stdio::null())
+}
+
+/// The commands of a block. Each may have many lines; the shell knows where it ends.
+fn commands(text: &str) -> Vec<String> {
+    let (mut commands, mut command) = (Vec::new(), String::new());
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        command += &format!("{line}\n");
+        if !line.ends_with('\\') && parses(&command) {
+            commands.push(mem::take(&mut command));
+        }
+    }
+    if !command.is_empty() {
         commands.push(command);
     }
     commands
@@ -106,8 +92,7 @@ fn parses(script: &str) -> bool {
     shell.status().is_ok_and(|status| status.success())
 }
 
-/// What is run before and after a command that is to fail.
-const MAY_FAIL: &str = "set +e\n";
+/// What is run after a command that is to fail.
 const FAILED: &str =
     "[ $? -ne 0 ] || { echo 'workshop: the last command did not fail'; exit 1; }\n";
 
@@ -116,85 +101,77 @@ fn mark(when: &str, mark: &str) -> String {
     format!("(code=$?; {when} echo '{mark}'; exit $code)\n")
 }
 
+/// Does the shell say that there is no such command, as it does of a misspelt one?
+fn is_misspelt(line: &str) -> bool {
+    let said = line.strip_prefix("sh: ").and_then(|said| said.split_once(": "));
+    let Some((at, what)) = said else { return false };
+    let denied = what.ends_with("Permission denied") && !what.starts_with("cannot");
+    let is_line = at.trim_start_matches("line ").parse::<u32>().is_ok();
+    is_line && (denied || what.ends_with("not found"))
+}
+
 impl Group {
     /// The outer block as a script for `sh -e`. Only its last command may read what is typed.
     fn script(&self) -> String {
         let mut commands = commands(&self.outer.text);
         let last = commands.pop().unwrap_or_default();
         let start = format!("exec 2>&1 3<&0 </dev/null\n{}exec <&3 3<&-\n", commands.concat());
-        match self.outer.has("fails") {
-            false => start + &last,
-            true => start + MAY_FAIL + &last + FAILED,
-        }
+        let fails = self.outer.has("fails");
+        if fails { start + "set +e\n" + &last + FAILED } else { start + &last }
     }
 
     /// What is typed in the shell that it opens, and the lines by which one sees that it was.
-    fn typed(&self, cgroups: Cgroups) -> (String, Vec<String>) {
+    fn typed(&self) -> (String, Vec<String>) {
         let (mut typed, mut marks) = (String::new(), Vec::new());
-        for fence in self.inside.iter().filter(|fence| is_run(fence, cgroups)) {
+        for fence in self.inside.iter().filter(|fence| is_run(fence)) {
             let mut commands = commands(&fence.text);
-            let leaves =
-                |last: &String| last.lines().last().is_some_and(|it| it.starts_with("exit"));
-            let exit = if commands.last().is_some_and(leaves) { commands.pop() } else { None };
-            let fails = format!("workshop: a command failed in the block in line {}", fence.line);
-            typed += if fence.has("fails") { "set +e\n" } else { "set -e\n" };
-            for command in commands {
-                typed += &command;
-                if fence.has("fails") {
-                    typed += &mark("[ $code -eq 0 ] ||", &fails);
-                }
-            }
+            let leaves = commands.last().is_some_and(|last| last.starts_with("exit"));
+            let exit = if leaves { commands.pop() } else { None };
             if fence.has("fails") {
+                let fails = format!("workshop: a command failed in line {}", fence.line);
+                let look = mark("[ $code -eq 0 ] ||", &fails);
+                typed += "set +e\n";
+                typed.extend(commands.into_iter().map(|command| command + &look));
                 marks.push(fails);
+            } else {
+                typed += &format!("set -e\n{}", commands.concat());
             }
             let all = format!("workshop: typed all of the block in line {}", fence.line);
-            typed += &mark("", &all);
-            typed += &exit.unwrap_or_default();
+            typed += &(mark("", &all) + &exit.unwrap_or_default());
             marks.push(all);
         }
         (typed, marks)
     }
 
     /// Runs it. Returns what was to be seen; an error says what was wrong, and shows that, too.
-    pub fn run(&self, dir: &Path, cgroups: Cgroups) -> Result<String> {
-        let (typed, marks) = self.typed(cgroups);
+    pub fn run(&self, dir: &Path) -> Result<String> {
+        let (typed, marks) = self.typed();
         let mut shell = Command::new("sh");
-        shell.args(["-ec", &self.script()]).current_dir(dir);
+        as_a_reader(shell.args(["-ec", &self.script()]).current_dir(dir));
         shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        for (name, _) in env::vars_os().filter(|(name, _)| set_for_tests(&name.to_string_lossy())) {
-            shell.env_remove(name);
-        }
-        let mut shell = shell.env("CARGO_NET_OFFLINE", "true").spawn().context("start sh")?;
-        let mut stdin = shell.stdin.take().context("no stdin")?;
+        let mut shell = shell.spawn().context("start sh")?;
         // The pipe takes this much before anybody reads.
         ensure!(typed.len() < 60_000, "it types too much");
         // If nobody reads it, the marks are missing below.
-        let _ = stdin.write_all(typed.as_bytes());
-        drop(stdin);
-        let mut seen = Vec::new();
-        shell.stdout.take().context("no stdout")?.read_to_end(&mut seen)?;
-        let status = shell.wait()?;
-        let seen = String::from_utf8_lossy(&seen).into_owned();
+        let _ = shell.stdin.take().context("no stdin")?.write_all(typed.as_bytes());
+        let output = shell.wait_with_output()?;
+        let seen = String::from_utf8_lossy(&output.stdout).into_owned();
         let hint = match self.inside.is_empty() {
             true => "",
             false => " (is a command inside meant to fail? Then it is `sh,inside,fails`)",
         };
-        ensure!(status.success(), "it ended with {status}{hint}, and said:\n{seen}");
-        // A misspelt command fails, too.
-        let not_found = |line: &&str| {
-            let said = line.strip_prefix("sh: ").and_then(|said| said.split_once(": "));
-            let own = said.filter(|(at, _)| at.trim_start_matches("line ").parse::<u32>().is_ok());
-            own.is_some_and(|(_, what)| {
-                what.ends_with("not found")
-                    || what.ends_with("Permission denied") && !what.starts_with("cannot")
-            })
-        };
-        if let Some(line) = seen.lines().find(not_found) {
+        ensure!(
+            output.status.success(),
+            "it ended with {}{hint}, and said:\n{seen}",
+            output.status
+        );
+        // It fails, too, where a command is to.
+        if let Some(line) = seen.lines().find(|line| is_misspelt(line)) {
             bail!("{line}; it said:\n{seen}");
         }
-        let missing = marks.iter().find(|mark| !seen.lines().any(|line| line == **mark));
-        if let Some(missing) = missing {
-            bail!("not seen{hint}: {missing:?}; it said:\n{seen}");
+        for mark in marks {
+            let is_seen = seen.lines().any(|line| line == mark);
+            ensure!(is_seen, "not seen{hint}: {mark:?}; it said:\n{seen}");
         }
         Ok(seen)
     }
