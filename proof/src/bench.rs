@@ -22,7 +22,7 @@ use workshop::machine::Privilege;
 use workshop::steps::LAST;
 use workshop::workspace::{cargo, target, workspace};
 
-use crate::programs::rootfs;
+use crate::programs::{output, rootfs};
 use report::Results;
 
 pub use round::on_the_host;
@@ -47,11 +47,6 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let load = fs::read_to_string("/proc/loadavg").context("read the load")?;
     let load = load.split(' ').next().unwrap_or_default();
     build()?;
-    for program in rows::OTHERS {
-        if rows::version(program).is_none() {
-            eprintln!("bench: {program} is not installed, and not measured");
-        }
-    }
     let mut results = Results::default();
     let rounds = if args.quick { 1 } else { 5 };
     for round in 0..rounds {
@@ -67,13 +62,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     if let Some(dir) = &args.record {
         let machine = report::machine();
-        let record = |name: &str, text: &str| {
-            fs::write(dir.join(name), text).with_context(|| format!("write {name}"))
-        };
-        record("bench.txt", &format!("{machine}\n{table}"))?;
-        record("walls.txt", &format!("{machine}\n{walls}"))?;
-        record("bench.svg", &chart::svg(&results, &machine))?;
-        record("strace.txt", &on_a_host("trace", 0, args)?)?;
+        fs::write(dir.join("bench.txt"), format!("{machine}\n{table}"))?;
+        fs::write(dir.join("walls.txt"), format!("{machine}\n{walls}"))?;
+        fs::write(dir.join("bench.svg"), chart::svg(&results, &machine))?;
+        fs::write(dir.join("strace.txt"), on_a_host("trace", 0, args)?)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -96,33 +88,24 @@ fn built() -> PathBuf {
 /// Builds what is measured: the floor, the steps twice, and the talk's Go program where Go is.
 fn build() -> Result<()> {
     fs::create_dir_all(built())?;
-    let run = |command: &mut Command, hint: &str| -> Result<()> {
-        let ended = command.status().context(hint.to_owned())?;
-        ensure!(ended.success(), "{hint}");
-        Ok(())
-    };
     let mut cc = Command::new("cc");
     cc.args(["-O2", "-static", "-o"]).arg(built().join("floor"));
-    cc.arg(workspace().join("proof/src/bench/floor.c"));
-    run(
-        &mut cc,
+    output(cc.arg(workspace().join("proof/src/bench/floor.c"))).context(
         "the floor is C, linked statically: apt install gcc libc6-dev (or your like of it)",
     )?;
     for profile in ["dev", "release"] {
         let mut build = cargo("build");
         build.args(["--workspace", "--bins", "--exclude", "proof", "--profile", profile]);
-        run(&mut build, "cargo build failed")?;
+        output(&mut build)?;
     }
     // In a folder of its own, or the two would take turns in being built anew.
     let mut build = cargo("rustc");
     build.args(["--release", "--package", LAST.name, "--target-dir"]).arg(built().join("static"));
-    run(build.args(["--", "-C", "target-feature=+crt-static"]), "cargo rustc failed")?;
+    output(build.args(["--", "-C", "target-feature=+crt-static"]))?;
     if rows::version("go").is_some() {
         let mut go = Command::new("go");
-        go.args(["build", "-o"])
-            .arg(built().join("talk"))
-            .arg(workspace().join("proof/go/talk.go"));
-        run(&mut go, "go build failed")?;
+        go.args(["build", "-o"]).arg(built().join("talk"));
+        output(go.arg(workspace().join("proof/go/talk.go")))?;
     }
     Ok(())
 }

@@ -12,13 +12,15 @@ mod image;
 use std::fs;
 use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use workshop::temp::TempDir;
 use workshop::workspace::target;
+
+use crate::programs::output;
 
 /// What the guest says last, before its exit code.
 const ENDED: &str = "vm: exit ";
@@ -130,15 +132,4 @@ fn watch(mut qemu: Command) -> Result<ExitCode> {
     let code = code.context("the VM ended without a result")?;
     writeln!(out, "vm: ended with {code} after {:.0} s", started.elapsed().as_secs_f32())?;
     Ok(ExitCode::from(code))
-}
-
-/// Runs a command to its end, quietly. Its output, or an error with what it complained of.
-fn output(command: &mut Command) -> Result<Vec<u8>> {
-    let name = Path::new(command.get_program()).display().to_string();
-    let output = command.output().with_context(|| format!("start {name}"))?;
-    if !output.status.success() {
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        bail!("{name}: {}", complaint.trim().lines().last().unwrap_or("failed"));
-    }
-    Ok(output.stdout)
 }

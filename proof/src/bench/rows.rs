@@ -29,9 +29,6 @@ pub const BASE: &str = "C: namespaces, root, /proc";
 /// The row that the walls are compared to.
 pub const NO_WALL: &str = "none";
 
-/// What we are compared with, where it is installed.
-pub const OTHERS: [&str; 5] = ["unshare", "bwrap", "crun", "runc", "go"];
-
 /// The limits of step 5, all of them: 20 processes is the default.
 const LIMITS: [&str; 4] = ["--memory", "64m", "--cpus", "0.5"];
 

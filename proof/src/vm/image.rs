@@ -13,7 +13,8 @@ use workshop::steps::LAST;
 use workshop::temp::TempDir;
 use workshop::workspace::{cargo, workspace};
 
-use super::{Args, Cgroups, output};
+use super::{Args, Cgroups};
+use crate::programs::output;
 
 /// What busybox has not, or not as the tests need it.
 const TOOLS: &[&str] = &[
