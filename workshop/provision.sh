@@ -9,9 +9,12 @@ set -eu
 user=${1:-vagrant}
 workspace=${2:-/vagrant}
 port=3000
-
 profile=/etc/profile.d/workshop.sh
-unit=/etc/systemd/system/workshop-book.service
+
+# Debian 13's Rust is 1.85, the oldest that the workspace builds with.
+packages="ca-certificates cargo rustc gcc libc6-dev git"
+# What the tests and the root filesystem need (.ci/run installs these, too); strace is for you as well.
+for_tests="bash busybox-static gcc hostname libc6-dev mount patch procps strace sudo util-linux"
 
 # What the tools say is for the day they fail: until then it goes to a file.
 exec 3>&1 4>&2 </dev/null
@@ -20,13 +23,38 @@ exec >>"$log" 2>&1
 trap 'end $?' EXIT
 
 main() {
-    check
-    packages
+    step "looking around: user $user, workspace $workspace" \
+        "Usage, as root: workshop/provision.sh USER WORKSPACE"
+    [ "$(id -u)" -eq 0 ] || { echo "not root"; exit 1; }
+    home=$(getent passwd "$user" | cut -d: -f6)
+    [ -n "$home" ] || { echo "no user $user"; exit 1; }
+    [ -f "$workspace/Cargo.toml" ] || { echo "no Cargo.toml in $workspace"; exit 1; }
+
+    step "packages" "Is there a network? Then once more: vagrant provision"
+    # shellcheck disable=SC2086 # words
+    need $packages $for_tests python3-venv
     if [ "${DOCKER:-}" = 1 ]; then docker_too; fi
+
+    step "the login shell" "Is the disk full?"
     login_shell
-    build
-    rootfs
-    book
+
+    step "fetching what the workspace depends on" "Is there a network? Then: vagrant provision"
+    as_user cargo fetch --locked
+    # Everything that the README has you run, built as cargo would then build it.
+    step "building the steps and the tests (the longest part)" "Mend it, then: vagrant provision"
+    as_user cargo build --locked --workspace --bins
+    as_user cargo test --locked --no-run
+
+    step "the root filesystem: $home/rootfs" "Make it anew: cargo workshop rootfs --force"
+    as_user cargo workshop rootfs
+
+    step "mdBook" "Is there a network? Then once more: vagrant provision"
+    # In the $PATH, for `cargo proof book`.
+    ln -sf "$(sh "$workspace/proof/mdbook.sh" /opt/mdbook)" /usr/local/bin/mdbook
+    step "the book: $home/book" "Mend it, then: vagrant provision"
+    as_user mdbook build --dest-dir "$home/book" "$workspace/book"
+    step "the book's server, port $port" "Once more: vagrant provision"
+    serve
     say "done: log in, and you are in $workspace"
 }
 
@@ -56,35 +84,10 @@ as_user() {
         sh -c '. "$0" && exec "$@"' "$profile" "$@"
 }
 
-# Writes what comes in to a file; `fresh` is empty if that is what the file holds already.
-put() {
-    new=$(cat) fresh=
-    if [ "$new" = "$(cat "$1" 2>/dev/null)" ]; then return; fi
-    printf '%s\n' "$new" >"$1"
-    fresh=1
-}
-
-check() {
-    step "looking around: user $user, workspace $workspace" \
-        "Usage, as root: workshop/provision.sh USER WORKSPACE"
-    [ "$(id -u)" -eq 0 ] || { echo "not root"; exit 1; }
-    home=$(getent passwd "$user" | cut -d: -f6)
-    [ -n "$home" ] || { echo "no user $user"; exit 1; }
-    [ -f "$workspace/Cargo.toml" ] || { echo "no Cargo.toml in $workspace"; exit 1; }
-}
-
 need() {
     if dpkg --status "$@" >/dev/null 2>&1; then return; fi
     apt-get update -q
     DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends "$@"
-}
-
-packages() {
-    step "packages" "Is there a network? Then once more: vagrant provision"
-    # Debian 13's Rust is 1.85, the oldest that the workspace builds with.
-    need ca-certificates cargo rustc gcc libc6-dev git
-    # What the tests and the root filesystem need; sudo and strace are for you.
-    need busybox-static util-linux procps mount hostname sudo strace
 }
 
 docker_too() {
@@ -97,48 +100,21 @@ docker_too() {
 
 # The login shell starts in the workspace.
 login_shell() {
-    step "the login shell" "Is the disk full?"
-    put "$profile" <<END
+    cat >"$profile" <<END
 # Written by workshop/provision.sh. The workspace may be a shared folder, which holds no devices,
 # owners, locks or symbolic links: what is made from it is on the VM's own disk.
 export CARGO_TARGET_DIR="\$HOME/target" ROOTFS="$home/rootfs"
-# Only where somebody types: Vagrant's own commands stay where they are.
-if [ -t 0 ] && [ "\$PWD" = "\$HOME" ]; then cd "$workspace"; fi
+# Where somebody types, and for \`vagrant ssh -c COMMAND\`, which is \`bash -l -c COMMAND\`. Vagrant's
+# own commands, which it types into a \`bash -l\`, stay where they are.
+if [ -t 0 ] || [ -n "\${BASH_EXECUTION_STRING:-}" ]; then
+    if [ "\$PWD" = "\$HOME" ]; then cd "$workspace"; fi
+fi
 END
-}
-
-# Everything that the README has you run, built as cargo would then build it.
-build() {
-    step "fetching what the workspace depends on" "Is there a network? Then: vagrant provision"
-    as_user cargo fetch --locked
-    step "building the steps and the tests (the longest part)" "Mend it, then: vagrant provision"
-    for package in workshop $(cd "$workspace" && echo step0*); do
-        as_user cargo build --locked --package "$package"
-    done
-    as_user cargo build --locked --workspace --bins
-    as_user cargo test --locked --no-run
-}
-
-rootfs() {
-    step "the root filesystem: $home/rootfs" "Make it anew: cargo workshop rootfs --force"
-    as_user cargo workshop rootfs
-}
-
-book() {
-    step "mdBook" "Is there a network? Then once more: vagrant provision"
-    need python3-venv
-    sh "$workspace/workshop/mdbook.sh" /opt/mdbook
-    # For `cargo workshop book`.
-    ln -sf /opt/mdbook/bin/mdbook /usr/local/bin/mdbook
-    step "the book: $home/book" "Mend it, then: vagrant provision"
-    as_user /opt/mdbook/bin/mdbook build --dest-dir "$home/book" "$workspace/book"
-    serve
 }
 
 # Serves the book, after every start of the machine.
 serve() {
-    step "the book's server, port $port" "Once more: vagrant provision"
-    put "$unit" <<END
+    cat >/etc/systemd/system/workshop-book.service <<END
 [Unit]
 Description=The workshop's book, on port $port
 
@@ -154,11 +130,9 @@ END
         say "no systemd runs here, so nobody serves the book"
         return
     fi
+    systemctl daemon-reload
     systemctl enable workshop-book
-    if [ -n "$fresh" ]; then
-        systemctl daemon-reload
-        systemctl restart workshop-book
-    fi
+    systemctl restart workshop-book
 }
 
 main

@@ -6,6 +6,7 @@
 //! * `bench`, `vm`: measurements, and another machine. With `book`, the tools of `cargo proof`.
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod book;
 pub mod case;
 pub mod programs;

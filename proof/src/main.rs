@@ -4,7 +4,8 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use proof::{book, vm};
+use proof::{bench, book, vm};
+use workshop::host;
 
 /// The tools of those who work on the steps and the book
 #[derive(Parser)]
@@ -17,12 +18,17 @@ struct Cli {
 #[derive(Subcommand)]
 enum Tool {
     Book(book::render::Args),
+    Bench(bench::Args),
     Vm(vm::Args),
 }
 
 fn main() -> ExitCode {
+    if let Some((what, args)) = host::case() {
+        return bench::on_the_host(&what, &args);
+    }
     let result = match Cli::parse().tool {
         Tool::Book(args) => book::render::run(&args),
+        Tool::Bench(args) => bench::run(&args),
         Tool::Vm(args) => vm::run(&args),
     };
     result.unwrap_or_else(|error| {

@@ -2,9 +2,10 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::LazyLock;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use workshop::container::Runner;
 use workshop::machine;
 use workshop::rootfs;
@@ -52,4 +53,15 @@ pub fn rootfs() -> &'static Path {
 pub fn runner(step: &Step) -> Result<Runner> {
     let rootfs = step.rootfs.then(|| rootfs().to_owned());
     Runner::new(vec![program(step.name).into()], rootfs)
+}
+
+/// Runs a command to its end, quietly. Its output, or an error with what it complained of.
+pub fn output(command: &mut Command) -> Result<Vec<u8>> {
+    let name = Path::new(command.get_program()).display().to_string();
+    let output = command.output().with_context(|| format!("start {name}"))?;
+    if !output.status.success() {
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        bail!("{name}: {}", complaint.trim().lines().last().unwrap_or("failed"));
+    }
+    Ok(output.stdout)
 }

@@ -44,7 +44,7 @@ const MACHINES: &[Machine] = &[
         |it| refuses(it, SESSION, "$user unshare -Ur $step run echo started", HOW)),
     ("v1 v2", "user-in-a-session-without-a-namespace",
         |it| refuses(it, SESSION, "$user $step run echo started", HOW)),
-    ("v1 v2", "five-thousand-cgroups", five_thousand_cgroups),
+    ("v1 v2", "thousand-cgroups", thousand_cgroups),
     // The slice offers no cpu (systemd enables what is asked for); the root does.
     ("v2", "controller-not-enabled-here",
         |it| limits(it, SESSION, "$step run --cpus 0.5", "ID/cpu.max:50000 100000")),
@@ -200,11 +200,12 @@ fn leaves_the_limits_of_its_caller(step: &str) -> Result<()> {
     Ok(())
 }
 
-fn five_thousand_cgroups(step: &str) -> Result<()> {
+/// More than one read of a directory returns. (Five thousand took the emulated machine minutes.)
+fn thousand_cgroups(step: &str) -> Result<()> {
     let v2 = Path::new(CGROUPS).join("cgroup.controllers").exists();
     let (slice, cgroup) =
         if v2 { (SLICE, SLICE.into()) } else { ("pids", format!("pids/{SESSION}")) };
-    let many = || (0..5000).map(|i| Path::new(CGROUPS).join(format!("{slice}/other-{i}.scope")));
+    let many = || (0..1000).map(|i| Path::new(CGROUPS).join(format!("{slice}/other-{i}.scope")));
     many().try_for_each(fs::create_dir).context("mkdir")?;
     let expected = format!("{cgroup}/ID/pids.max:7");
     let limited = limits(step, SESSION, "$step run --pids-limit 7", &expected);

@@ -29,7 +29,7 @@ const SHOWN: [(&str, &str, &[&str]); 7] = [
     ("diff", "book/exercises/", &["diff"]),
     ("snap", "book/recorded/", &["console", "diff", "text", NO_BLOCK]),
     ("svg", "book/", &[NO_BLOCK]),
-    ("txt", "book/measured/", &["text"]),
+    ("txt", "book/recorded/", &["text"]),
 ];
 /// Pictures are not in a block, and tables are not.
 const NO_BLOCK: &str = "no block";

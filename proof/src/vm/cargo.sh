@@ -12,4 +12,4 @@ esac
 program=$1
 shift
 [ "$1" != -- ] || shift
-exec "$steps/$program" "$@"
+exec "$programs/$program" "$@"

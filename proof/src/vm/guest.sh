@@ -1,3 +1,4 @@
+#!/bin/sh
 # What the VM does (see vm.rs). As PID 1: lays the machine out as systemd does, runs the tests, says
 # how they ended, and turns it off.
 set -eu
@@ -62,22 +63,18 @@ become() {
 }
 
 cd "$workspace"
-export INSTA_WORKSPACE_ROOT="$workspace" CI=1 WORKSHOP_VM="$cgroups" PATH="$steps:$PATH"
+export INSTA_WORKSPACE_ROOT="$workspace" CI=1 WORKSHOP_VM="$cgroups" PATH="$programs:$PATH"
 if [ "$shell" = true ]; then
     (become 0 setsid --ctty sh -il < /dev/console > /dev/console 2>&1) || :
     poweroff -f
 fi
 # Both users write to them. (Cargo may build elsewhere than in the workspace.)
-chown -R 1000:1000 "$workspace" "${steps%/*}"
+chown -R 1000:1000 "$workspace" "${programs%/*}"
 status=0
-# A user has no cgroups in version 1, and all else is as in version 2.
-[ "$cgroups" = v1 ] && users=0 || users="1000 0"
-for user in $users; do
+while read -r user test cases; do
     [ "$user" = 0 ] && export NO_TEST_IGNORED=1
-    for test in $tests; do
-        printf '\n== %s as uid %s\n' "${test##*/}" "$user"
-        (become "$user" "$test" $filter) || status=1
-    done
-done
+    printf '\n== %s as uid %s\n' "${test##*/}" "$user"
+    (become "$user" "$test" $cases < /dev/null) || status=1
+done < /etc/runs
 echo "vm: exit $status"
 poweroff -f

@@ -1,0 +1,103 @@
+//! One round of one measurement, on its throw-away host. What it prints is a line for each row: its
+//! kind, its title, and the numbers.
+
+use std::ffi::OsString;
+use std::fs;
+use std::process::{Command, ExitCode};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use workshop::host::{self, State};
+
+use super::rows::{self, BASE, Row};
+use crate::strace::strace;
+
+/// All that is measured: system calls, and times: back to back, after idling, and of one wall each.
+pub const ALL: [&str; 4] = ["calls", "busy", "idle", "walls"];
+
+/// What `cargo proof` does when it is started anew, for one of `ALL` or for `trace`.
+pub fn on_the_host(what: &str, args: &[OsString]) -> ExitCode {
+    host::end_case(measure(what, args))
+}
+
+fn measure(what: &str, args: &[OsString]) -> Result<String> {
+    let words: Vec<_> = args.iter().map(|word| word.to_string_lossy()).collect();
+    let [round, quick, wanted] = &words[..] else { bail!("three words, not {words:?}") };
+    let (round, quick) = (round.parse::<usize>()?, quick == "true");
+    // The mounts of the talk's program would come back to us.
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+        .context("make / private")?;
+    // Where version 2 is mounted beside version 1: crun does not know what to make of that.
+    let _ = umount2("/sys/fs/cgroup/unified", MntFlags::MNT_DETACH);
+    let place = std::env::temp_dir();
+    let mut rows = if what == "walls" { rows::walls() } else { rows::all(&place)? };
+    if what == "trace" {
+        return trace(rows.iter().find(|row| row.title == BASE).context("no floor")?);
+    }
+    rows.retain(|row| row.title.contains(&**wanted) || row.title == BASE);
+    let before = State::now()?;
+    let by = round % rows.len().max(1);
+    rows.rotate_left(by);
+    let mut lines = String::new();
+    for row in &rows {
+        let numbers = match what {
+            "calls" => vec![calls(row)?],
+            "idle" => times(row, if quick { 2 } else { 20 }, Duration::from_millis(100))?,
+            _ => times(row, if quick { 10 } else { 100 }, Duration::ZERO)?,
+        };
+        before.restored().with_context(|| format!("{} left something behind", row.title))?;
+        let numbers: Vec<_> = numbers.iter().map(f64::to_string).collect();
+        lines += &format!("{}\t{}\t{}\n", row.kind, row.title, numbers.join(" "));
+    }
+    Ok(lines)
+}
+
+/// The times of some runs in microseconds, after the first, which warms up.
+fn times(row: &Row, runs: usize, pause: Duration) -> Result<Vec<f64>> {
+    let mut times = Vec::new();
+    for _ in 0..=runs {
+        let mut command = row.command();
+        sleep(pause);
+        let start = Instant::now();
+        let ended = command.status().with_context(|| format!("start {}", row.title))?;
+        times.push(start.elapsed().as_secs_f64() * 1e6);
+        ensure!(ended.success(), "{}: {ended}", row.title);
+    }
+    times.remove(0);
+    Ok(times)
+}
+
+/// How many system calls return in a run, the command's own included.
+fn calls(row: &Row) -> Result<f64> {
+    let (ended, processes) = strace(&["-ff"], &row.command())?;
+    ended.expect(0).with_context(|| row.title.clone())?;
+    let calls = processes.iter().flat_map(|process| &process.calls);
+    Ok(calls.filter(|call| !call.line.ends_with(" = ?")).count() as f64)
+}
+
+/// What the bare floor calls, with the seconds since the call before: for people to read.
+fn trace(floor: &Row) -> Result<String> {
+    let command = floor.command();
+    let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
+    let (path, rootfs) = (command.get_program().to_string_lossy(), &words[1]);
+    let log = std::env::temp_dir().join("trace");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-r", "-s", "200", "--quiet=all", "-o"]).arg(&log).arg(&*path);
+    ensure!(strace.args(command.get_args()).status()?.success(), "strace failed");
+    let log = fs::read_to_string(log)?.replace(&*path, "floor").replace(&**rootfs, "rootfs");
+    let mut pids: Vec<&str> = Vec::new();
+    let mut text = String::new();
+    for line in log.lines() {
+        let Some((pid, call)) = line.split_once(' ') else { continue };
+        if !pids.contains(&pid) {
+            pids.push(pid);
+        }
+        let who = pids.iter().position(|known| *known == pid).unwrap_or_default();
+        let who = ["floor", "PID 1", "PID 2"].get(who).context("a process too many")?;
+        let line: String = format!("{who} {}", call.trim_start()).chars().take(100).collect();
+        text += &format!("{}\n", line.trim_end());
+    }
+    Ok(text)
+}
