@@ -51,13 +51,13 @@ fn main() -> ExitCode {
 const MINE: &[(&str, &str, &[&str], i32, &str)] = &[
     ("fails-a-check", r#"$STEPS/step01-exec "$@"; exit 0"#, &["1", "--bin=mine", "--only=exit-code"], 1, "\
 ✘ Every exit code of the command, 0 to 255, is the runner's. (exit-code)
-    exit code 0 instead of 1
-    as in: ./mine run sh -c 'exit 1'
+    exit code 0 instead of 167
+    as in: ./mine run sh -c 'exit 167'
 ✘ step01-exec: 0 of 1 hold; read book/src/step01-exec.md
 "),
     ("has-an-interpreter-and-no-run", r#"$STEPS/step01-exec "$@"; exit 0"#,
         &["1", "--only=exit-code", "--no-run", "--", "sh", "./mine", "run"], 1,
-        "as in: sh ./mine run sh -c 'exit 1'"),
+        "as in: sh ./mine run sh -c 'exit 167'"),
     ("fails-in-the-third-run", r#"echo >>"$0.runs"; [ $(wc -l <"$0.runs") -lt 3 ] && exec $STEPS/step01-exec "$@""#,
         &["1", "--bin=mine", "--only=runs-the-command", "--times=9"], 1, "time 3: "),
     ("looks-for-the-command-outside", r#"shift; c=/usr/bin/$1; shift; exec $STEPS/step04-mount run $c "$@""#,

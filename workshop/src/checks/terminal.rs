@@ -47,14 +47,15 @@ const PASSES_IT_ON: &str = r#"trap 'kill -INT $!' INT
 
 fn ctrl_c_once(runner: &Runner) -> Result<()> {
     let script = b"count=0; trap 'count=$((count + 1)); echo count $count.' INT
-        trap 'echo in all $count.; exit' TERM; echo ready; while :; do :; done";
+        trap 'echo in all $count.' USR1; sleep 777 & echo ready; while :; do wait; done";
     let script = runner.put("script", script, 0o644)?;
     let mut terminal = Terminal::before(&runner.command(["sh", &script]))?;
     terminal.keys("\n")?;
     terminal.wait_for("ready")?;
     // In the moment of the start ^C may come twice, rather than never: it has to be over.
     at_rest(&terminal)?;
-    let line = terminal.processes();
+    let mut line = terminal.processes();
+    line.retain(|process| process.command != "sleep 777");
     let (command, others) = line.split_last().context("nothing runs")?;
     let mut count = 0;
     // Each in turn is stopped until the command has counted. If it passes on the terminal's signal
@@ -74,22 +75,19 @@ fn ctrl_c_once(runner: &Runner) -> Result<()> {
         let ended = terminal.ended()?;
         ensure!(ended.is_none(), "^C ends the runner, before its command has ended");
         counted.context("after ^C")?;
+        // Of two signals a shell deals with that of the lower number first: SIGINT.
+        kill(Pid::from_raw(command.pid), Signal::SIGUSR1)?;
+        terminal.wait_for(&format!("in all {count}.")).context("after ^C, and no more of them")?;
     }
-    // All that was to be passed on has been, and what a shell does at TERM it does last.
-    kill(Pid::from_raw(command.pid), Signal::SIGTERM)?;
-    terminal
-        .wait_for(&format!("in all {count}."))
-        .with_context(|| format!("after ^C, {count} times"))
+    Ok(())
 }
 
-/// Waits until all but the command wait for something: they have dealt with what they were sent.
+/// Waits until all wait for something: they have dealt with what they were sent.
 fn at_rest(terminal: &Terminal) -> Result<()> {
     eventually(|| {
-        let line = terminal.processes();
-        let (_, others) = line.split_last().context("nothing runs")?;
-        // Sleeping, stopped, or dead.
-        let awake = others.iter().find(|process| !"STZ".contains(process.state));
-        ensure!(awake.is_none(), "the runner does not come to rest: {awake:?}");
+        // Not even sleeping, stopped, or dead.
+        let awake = terminal.processes().into_iter().find(|it| !"STZ".contains(it.state));
+        ensure!(awake.is_none(), "it does not come to rest: {awake:?}");
         Ok(())
     })
 }
