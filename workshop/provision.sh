@@ -52,7 +52,7 @@ main() {
     # In the $PATH, for `cargo proof book`.
     ln -sf "$(sh "$workspace/proof/mdbook.sh" /opt/mdbook)" /usr/local/bin/mdbook
     step "the book: $home/book" "Mend it, then: vagrant provision"
-    as_user mdbook build --dest-dir "$home/book" "$workspace/book"
+    as_user /opt/mdbook/bin/mdbook build --dest-dir "$home/book" "$workspace/book"
     step "the book's server, port $port" "Once more: vagrant provision"
     serve
     say "done: log in, and you are in $workspace"

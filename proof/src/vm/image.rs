@@ -30,17 +30,23 @@ const RUNS: [(&str, &[u32]); 5] = [
     ("machines", &[0]),
     ("syscalls", &[0]),
     ("blocks", &[0]),
-    // Only `limits`.
     ("checks", &[0]),
 ];
 
-/// The cases of those checks that came with the cgroups, and what is left of these.
-fn limits() -> String {
-    let mut cases = format!("{}::leaves-nothing", LAST.name);
-    for check in checks::all().filter(|check| STEPS[check.from - 1].root) {
-        cases += &format!(" {}::{}", LAST.name, check.id);
+/// Which cases of a test program, where it is not all of them: the pages, and the checks that came
+/// with the cgroups, with the one of what is left.
+fn cases(test: &str) -> String {
+    match test {
+        "blocks" => "page::".to_owned(),
+        "checks" => {
+            let mut cases = format!("{}::leaves-nothing", LAST.name);
+            for check in checks::all().filter(|check| STEPS[check.from - 1].root) {
+                cases += &format!(" {}::{}", LAST.name, check.id);
+            }
+            cases
+        }
+        _ => String::new(),
     }
-    cases
 }
 
 /// What the tests read in the workspace.
@@ -146,8 +152,7 @@ fn runs(built: &[(Option<String>, PathBuf)], args: &Args) -> String {
         for (test, users) in RUNS {
             for (name, program) in built {
                 if users.contains(user) && name.as_deref() == Some(test) {
-                    let all = if test == "checks" { limits() } else { String::new() };
-                    let cases = args.filter.clone().unwrap_or(all);
+                    let cases = args.filter.clone().unwrap_or_else(|| cases(test));
                     lines += &format!("{user} {} {cases}\n", program.display());
                 }
             }
