@@ -6,7 +6,7 @@
 //! met is *ignored*, with the reason, unless `NO_TEST_IGNORED` is set: then it
 //! fails. One that is for another machine (`only_if`) is ignored there always.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::ffi::OsStr;
 use std::path::Path;
@@ -212,10 +212,12 @@ fn trial(case: Case) -> Trial {
     let Case { name, needs, elsewhere, look, then } = case;
     Trial::test(name.clone(), move |context| {
         if let Some(why) = elsewhere {
+            say_once(why);
             return context.ignore_for(why);
         }
         if let Some(why) = needs.missing() {
             if needs.optional || env::var_os("NO_TEST_IGNORED").is_none() {
+                say_once(&why);
                 return context.ignore_for(why);
             }
             return Err(RunError::fail(format!("{why}, and NO_TEST_IGNORED is set")));
@@ -226,6 +228,14 @@ fn trial(case: Case) -> Trial {
         };
         tried.map_err(|error| RunError::fail(format!("{error:#}")))
     })
+}
+
+/// Says why something is ignored: the harness keeps that to itself.
+fn say_once(why: &str) {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    if SAID.lock().expect("no panic").insert(why.to_owned()) {
+        eprintln!("ignored here: what {why}");
+    }
 }
 
 /// A number that may be set in the environment, for a test that can do more or less.
