@@ -18,7 +18,7 @@ const ROOTFS: &str = r#"
     export LC_ALL=C no_proxy='*'
     rootfs() {
         $BEFORE "$WORKSHOP" rootfs --output rootfs "$@" > said 2>&1
-        sed "s:$PWD/::g; s:/[^ ]*/busybox (BusyBox v.*, [1-9]* applets):BUSYBOX:" said
+        sed "s:$PWD/::g; s:/[^ ]*/busybox (BusyBox v.*, [1-9][0-9]* applets):BUSYBOX:" said
         [ ! -e rootfs.partial ] || echo "rootfs.partial is left"
         rm said
     }
