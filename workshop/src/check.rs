@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::num::NonZero;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{self, Command, ExitCode};
+use std::process::{Command, ExitCode};
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
 use std::thread;
@@ -22,7 +22,6 @@ use crate::host;
 use crate::machine::{self, Privilege};
 use crate::rootfs;
 use crate::steps::{STEPS, step};
-use crate::temp::TempDir;
 use crate::workspace::cargo;
 
 /// How many checks run at once, at most: they wait more than they compute.
@@ -97,13 +96,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     checks.sort_by_key(|check| check.from);
     let argv = argv(args)?;
-    // If we are killed, the next run removes this, by its name, because nobody holds it any more.
-    let place = TempDir::new(&format!("{}{}-", host::NAME, process::id()))?;
+    let (place, _held) = host::place()?;
     let made = match step(args.step).rootfs {
         true => Some(rootfs::for_checks(&place.path().join("rootfs"))?),
         false => None,
     };
-    let _held = host::hold(place.path())?;
     let subject = Subject {
         privilege,
         argv,
