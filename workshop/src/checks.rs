@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::container::{ALARM, Runner, become_alarmed};
 use crate::host;
@@ -44,8 +44,14 @@ pub struct Check {
     pub fails: Fails,
     /// Where a way out is open before that step, and why.
     pub open: Option<Open>,
-    /// Looks; an error says what is wrong. Runs on a throw-away host.
-    look: fn(&Runner) -> Result<()>,
+    look: Look,
+}
+
+/// How a check looks, on a throw-away host: an error says what is wrong.
+enum Look {
+    By(fn(&Runner) -> Result<()>),
+    /// What succeeds in a shell inside, if there is a way out.
+    Script(&'static str),
 }
 
 /// `from`, if no step is planned that will pass the check.
@@ -115,7 +121,18 @@ impl Check {
         fails: Fails,
         proves: &'static str,
     ) -> Check {
-        Check { id, proves, from, free: &[], fails, open: None, look }
+        Check { id, proves, from, free: &[], fails, open: None, look: Look::By(look) }
+    }
+
+    /// The same for a way out, which a shell tries inside.
+    const fn script(
+        id: &'static str,
+        from: usize,
+        script: &'static str,
+        fails: Fails,
+        proves: &'static str,
+    ) -> Check {
+        Check { id, proves, from, free: &[], fails, open: None, look: Look::Script(script) }
     }
 
     /// Earlier steps that pass it all the same.
@@ -188,13 +205,17 @@ impl Check {
 
     /// Checks a program on this host, which is to be thrown away.
     pub fn look(&self, runner: &Runner) -> Result<()> {
-        (self.look)(runner).map_err(|error| match (runner.last(), runner.last_option()) {
-            (last, _) if last.is_empty() => error,
-            (last, None) => anyhow!("{error:#}\n{TRIED}{last}"),
-            (last, Some(option)) => {
-                anyhow!("{error:#}\n{TRIED}{last}\n{option} is an option: has your program got it?")
-            }
-        })
+        let looked = match self.look {
+            Look::By(look) => look(runner),
+            Look::Script(script) => escapes::stays_in(runner, script),
+        };
+        let Err(error) = looked else { return Ok(()) };
+        let tried = runner.last();
+        let tried = if tried.is_empty() { tried } else { format!("\n{TRIED}{tried}") };
+        let hint = runner
+            .last_option()
+            .map(|option| format!("\n{option} is an option: has your program got it?"));
+        bail!("{error:#}{tried}{}", hint.unwrap_or_default())
     }
 }
 

@@ -161,11 +161,6 @@ impl Drop for Host {
     }
 }
 
-/// Does no such process run any more?
-pub fn is_gone(pid: i32) -> bool {
-    process(pid).is_none_or(|process| process.state == 'Z')
-}
-
 /// A directory that nobody takes for left behind as long as this lives.
 type Held = Flock<File>;
 
@@ -193,8 +188,11 @@ fn sweep(dir: &Path, remove: fn(&Path) -> bool) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let rest = name.to_str().and_then(|name| name.strip_prefix(NAME));
-        let pid = rest.and_then(|rest| rest.split('-').next()?.parse().ok());
-        if pid.is_some_and(is_gone) && hold(&entry.path()).is_ok() {
+        let Some(pid) = rest.and_then(|rest| rest.split('-').next()?.parse().ok()) else {
+            continue;
+        };
+        let is_gone = process(pid).is_none_or(|process| process.state == 'Z');
+        if is_gone && hold(&entry.path()).is_ok() {
             remove(&entry.path());
         }
     }
