@@ -10,7 +10,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -29,25 +29,16 @@ const WITHOUT_UMOUNT: &str = r#"shift; exec unshare --mount sh -c '
     mount --bind "$ROOTFS" "$ROOTFS" && cd "$ROOTFS" && pivot_root . . && exec "$@"' sh "$@""#;
 
 const WITHOUT_NSDELEGATE: Where = If("with cgroups v1, or v2 without nsdelegate", || {
-    let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
-    let cgroups = mounts.lines().filter(|line| line.starts_with("cgroup"));
-    let v1 = cgroups.clone().any(|line| line.split([' ', ',']).any(|word| word == "pids"));
-    v1 || cgroups.clone().any(|line| !line.contains("nsdelegate"))
+    let is_one = |line: &str| line.starts_with("cgroup") && !line.contains("nsdelegate");
+    read("/proc/mounts").lines().any(is_one)
 });
-
 const WITH_MODULES: Where =
     If("where the kernel has modules", || Path::new("/proc/modules").exists());
-
 const LEGACY_TIOCSTI: Where = If("where `dev.tty.legacy_tiocsti` is 1, or missing", || {
-    let setting = fs::read_to_string("/proc/sys/dev/tty/legacy_tiocsti");
-    setting.map_or(true, |value| value.trim() == "1")
+    read("/proc/sys/dev/tty/legacy_tiocsti") != "0\n"
 });
-
-const DMESG: Where = If("where `kernel.dmesg_restrict` is 0", || {
-    let setting = fs::read_to_string("/proc/sys/kernel/dmesg_restrict");
-    setting.is_ok_and(|value| value.trim() == "0")
-});
-
+const DMESG: Where =
+    If("where `kernel.dmesg_restrict` is 0", || read("/proc/sys/kernel/dmesg_restrict") == "0\n");
 const OWN_PROGRAM: Where = If("if it is the user's own", || true);
 
 const DOT_DOT: &str = "up=../../../../../../../../../../../../../../../..
@@ -64,6 +55,8 @@ const SYSFS_ANEW: &str = "opens() { (true >> /mnt/kernel/rcu_expedited); }
     mount -t sysfs sysfs /mnt && { opens || { mount -o remount,rw /mnt && opens; }; }";
 
 const PROC_SECRETS: &str = r#"test -n "$(head -c 1 /proc/kcore; head -c 1 /proc/keys)""#;
+
+const STDIN: &str = "test -e /proc/self/fd/0$marker";
 
 const SYS_UNCOVERED: &str =
     "umount /sys/fs; cat /sys/fs/cgroup/cgroup.procs || cat /sys/fs/cgroup/pids/cgroup.procs";
@@ -100,15 +93,15 @@ pub(super) const CHECKS: &[Check] = &[
          as root) or to `/proc/sysrq-trigger`."),
     Check::script("proc-secrets", 4, PROC_SECRETS, Step(3),
         "Nobody reads the host's memory in `/proc/kcore`, or its keys in `/proc/keys`."),
-    Check::new("signal", 3, signal, Step(2),
+    Check::new("signal", 3, |runner| to_a_process(runner, "kill -0"), Step(2),
         "No process of the host's can be sent a signal: what has no number cannot be named."),
-    Check::new("ptrace", 3, ptrace, Step(2),
+    Check::new("ptrace", 3, |runner| to_a_process(runner, "$trick ptrace"), Step(2),
         "No process of the host's can be taken over with `ptrace`."),
     Check::script("leave-the-cgroup", 5, LEAVE_THE_CGROUP, Step(4),
         "Cgroups that are mounted anew lead to none without limits, and to no `release_agent` of \
          v1's (a program that the host's kernel starts as root)."),
 
-    Check::new("stdin", NEVER, stdin, Step(4),
+    Check::new("stdin", NEVER, |runner| stays_in_with_stdin("/", runner, STDIN), Step(4),
         "A directory that is the caller's standard input (`run … < /`) opens no way out.")
         .open(Everywhere, Everywhere,
             "Standard streams are what the caller hands in on purpose. Docker has pipes or a \
@@ -197,19 +190,26 @@ pub(super) const CHECKS: &[Check] = &[
             "CAP_SYS_ADMIN, which Docker takes away; its `/sys/fs/cgroup` is read-only."),
 ];
 
+fn read(file: &str) -> String {
+    fs::read_to_string(file).unwrap_or_default()
+}
+
 /// What the error says if a way out is open, and not if it could not be tried.
 pub const GETS_OUT: &str = "it gets out";
 
 /// Fails if commands succeed in a shell inside: then it gets out. `$marker` is a file that is on the
-/// host only.
+/// host only, and `$trick` starts a trick.
 pub(super) fn stays_in(runner: &Runner, commands: &str) -> Result<()> {
     stays_in_with_stdin("/dev/null", runner, commands)
 }
 
 fn stays_in_with_stdin(stdin: &str, runner: &Runner, commands: &str) -> Result<()> {
     let marker = marker(runner)?;
-    let script =
-        format!("marker={marker}\nif {{ {commands}\n}} >&2; then echo out; else echo in; fi");
+    let mut script = format!("marker={marker}; ");
+    if commands.contains("$trick") {
+        script += &format!("trick='{}'; ", tricks::put(runner)?);
+    }
+    script += &format!("if {{ {commands}\n}} >&2; then echo out; else echo in; fi");
     let ended = end(runner.command(["sh", "-c", &script]).stdin(File::open(stdin)?))?;
     match ended.text().as_str() {
         "in\n" => Ok(()),
@@ -226,30 +226,17 @@ fn marker(runner: &Runner) -> Result<String> {
 }
 
 /// Does something to a process of the host's that the caller may do something to.
-fn to_a_process_of_the_host(runner: &Runner, what: &str) -> Result<()> {
+fn to_a_process(runner: &Runner, what: &str) -> Result<()> {
     // Its number is to be none that a process of the container has.
     for _ in 0..64 {
         end(&mut Command::new("true"))?;
     }
     let mut sleep = Command::new("sleep");
-    let sleep = behind(runner.caller, sleep.arg("778")).stdout(Stdio::null()).spawn();
-    let mut sleep: Child = sleep.context("start sleep")?;
+    let mut sleep = behind(runner.caller, sleep.arg("778")).stdout(Stdio::null()).spawn()?;
     let stayed = stays_in(runner, &format!("{what} {}", sleep.id()));
     sleep.kill()?;
     sleep.wait()?;
     stayed
-}
-
-fn signal(runner: &Runner) -> Result<()> {
-    to_a_process_of_the_host(runner, "kill -0")
-}
-
-fn ptrace(runner: &Runner) -> Result<()> {
-    to_a_process_of_the_host(runner, &format!("{} ptrace", tricks::put(runner)?))
-}
-
-fn stdin(runner: &Runner) -> Result<()> {
-    stays_in_with_stdin("/", runner, "test -e /proc/self/fd/0$marker")
 }
 
 fn proc_1_exe(runner: &Runner) -> Result<()> {
@@ -292,7 +279,7 @@ fn proc_mode(runner: &Runner) -> Result<()> {
 
 fn keyring(runner: &Runner) -> Result<()> {
     tricks::keep_a_key()?;
-    stays_in(runner, &format!("{} read-the-key", tricks::put(runner)?))
+    stays_in(runner, "$trick read-the-key")
 }
 
 fn abstract_socket(runner: &Runner) -> Result<()> {
@@ -300,7 +287,7 @@ fn abstract_socket(runner: &Runner) -> Result<()> {
     let name = marker(runner)?;
     let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
     thread::spawn(move || listener.accept().map(|(mut client, _)| client.write_all(b"hello")));
-    stays_in(runner, &format!("{} connect $marker", tricks::put(runner)?))
+    stays_in(runner, "$trick connect $marker")
 }
 
 fn ipc(runner: &Runner) -> Result<()> {
