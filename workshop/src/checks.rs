@@ -16,15 +16,13 @@ mod tricks;
 
 use std::env;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::container::{ALARM, Runner, become_alarmed};
 use crate::host;
-use crate::machine::Privilege;
 use crate::steps::STEPS;
 
 pub use escapes::GETS_OUT;
@@ -44,8 +42,14 @@ pub struct Check {
     pub fails: Fails,
     /// Where a way out is open before that step, and why.
     pub open: Option<Open>,
-    /// Looks; an error says what is wrong. Runs on a throw-away host.
-    look: fn(&Runner) -> Result<()>,
+    look: Look,
+}
+
+/// How a check looks, on a throw-away host: an error says what is wrong.
+enum Look {
+    By(fn(&Runner) -> Result<()>),
+    /// What succeeds in a shell inside, if there is a way out.
+    Script(&'static str),
 }
 
 /// `from`, if no step is planned that will pass the check.
@@ -56,8 +60,7 @@ pub const NEVER: usize = usize::MAX;
 pub enum Fails {
     /// An earlier step, in which the layer is missing. An open way out is tried in none before it.
     Step(usize),
-    /// A saboteur: a shell script that is given `run ...`. `$REAL` is a
-    /// program that passes.
+    /// A saboteur: a shell script that is given `run ...`. `$REAL` is a program that passes.
     Saboteur(&'static str),
 }
 
@@ -115,7 +118,18 @@ impl Check {
         fails: Fails,
         proves: &'static str,
     ) -> Check {
-        Check { id, proves, from, free: &[], fails, open: None, look }
+        Check { id, proves, from, free: &[], fails, open: None, look: Look::By(look) }
+    }
+
+    /// The same for a way out, which a shell tries inside.
+    const fn script(
+        id: &'static str,
+        from: usize,
+        script: &'static str,
+        fails: Fails,
+        proves: &'static str,
+    ) -> Check {
+        Check { id, proves, from, free: &[], fails, open: None, look: Look::Script(script) }
     }
 
     /// Earlier steps that pass it all the same.
@@ -144,13 +158,8 @@ impl Check {
     }
 
     /// Whether it is a way out that a program for this step still has open, or may have.
-    pub fn is_open_at(&self, step: usize) -> bool {
+    pub(crate) fn is_open_at(&self, step: usize) -> bool {
         self.open.is_some() && step < self.from && self.expected(step) != Cell::NotTried
-    }
-
-    /// The chapter that explains it.
-    pub fn chapter(&self) -> &'static str {
-        STEPS.get(self.from - 1).map_or("ways-out", |step| step.name)
     }
 
     /// Whether a user namespace will not do for checking a step.
@@ -166,54 +175,30 @@ impl Check {
         root(step) || root(self.from) || as_root.contains(&self.id)
     }
 
-    /// Checks a program on a throw-away host.
-    pub fn run(&self, subject: &Subject) -> Result<()> {
-        let mut options = host::Options::new(subject.privilege);
-        options.limit = subject.limit;
-        options.args = subject.argv.clone();
-        options.envs.extend(subject.rootfs.map(|rootfs| ("ROOTFS", rootfs.as_os_str())));
-        let how = if subject.run { "check" } else { "no-run" };
-        host::again(&format!("{how} {}", self.id), &options).map(drop)
-    }
-
-    /// Tries a way out of a program's container, on a throw-away host: does it get out? An error
-    /// says that it could not be tried.
-    pub fn gets_out(&self, subject: &Subject) -> Result<bool> {
-        match self.run(subject) {
-            Ok(()) => Ok(false),
-            Err(error) if format!("{error:#}").contains(GETS_OUT) => Ok(true),
-            Err(error) => Err(error),
-        }
+    /// Checks the program in `options` on a throw-away host.
+    pub(crate) fn run(&self, no_run: bool, options: &host::Options) -> Result<()> {
+        let how = if no_run { "no-run" } else { "check" };
+        host::again(&format!("{how} {}", self.id), options).map(drop)
     }
 
     /// Checks a program on this host, which is to be thrown away.
     pub fn look(&self, runner: &Runner) -> Result<()> {
-        (self.look)(runner).map_err(|error| match (runner.last(), runner.last_option()) {
-            (last, _) if last.is_empty() => error,
-            (last, None) => anyhow!("{error:#}\n{TRIED}{last}"),
-            (last, Some(option)) => {
-                anyhow!("{error:#}\n{TRIED}{last}\n{option} is an option: has your program got it?")
-            }
-        })
+        let looked = match self.look {
+            Look::By(look) => look(runner),
+            Look::Script(script) => escapes::stays_in(runner, script),
+        };
+        let Err(error) = looked else { return Ok(()) };
+        let tried = runner.last();
+        let tried = if tried.is_empty() { tried } else { format!("\n{TRIED}{tried}") };
+        let hint = runner
+            .last_option()
+            .map(|option| format!("\n{option} is an option: has your program got it?"));
+        bail!("{error:#}{tried}{}", hint.unwrap_or_default())
     }
 }
 
-/// A program to check, and how.
-pub struct Subject<'a> {
-    /// What we may do.
-    pub privilege: Privilege,
-    /// The program, and what stands before `run`.
-    pub argv: Vec<OsString>,
-    /// Whether it is given the word `run`.
-    pub run: bool,
-    /// The root filesystem, for those that have come to step 4.
-    pub rootfs: Option<&'a Path>,
-    /// How long a check may take.
-    pub limit: Duration,
-}
-
 /// What stands before the line that says how the program was started.
-pub const TRIED: &str = "as in: ";
+pub(crate) const TRIED: &str = "as in: ";
 
 /// What a program does that was started for a case: a check, or what a check starts.
 pub fn inside(case: &str, args: &[OsString]) -> ExitCode {

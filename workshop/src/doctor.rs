@@ -26,32 +26,15 @@ pub struct Args {}
 const USER_NAMESPACE: &str = "unshare -Ur";
 const DELEGATED: &str = "systemd-run --quiet --user --scope -p Delegate=yes unshare -Ur";
 
-/// Something that was found.
-struct Line {
-    /// ✔ is well, · is good to know, ✘ is in the way.
-    mark: char,
-    found: String,
-    /// What to type.
-    fix: Option<String>,
-}
+/// Something that was found: ✔ is well, · is good to know, ✘ is in the way. What to type stands in
+/// a line of its own.
+type Line = (char, String);
 
-impl Line {
-    fn good(found: impl Into<String>) -> Line {
-        Line { mark: '✔', found: found.into(), fix: None }
-    }
-
-    fn note(found: impl Into<String>) -> Line {
-        Line { mark: '·', found: found.into(), fix: None }
-    }
-
-    fn bad(found: impl Into<String>, fix: impl Into<String>) -> Line {
-        Line { mark: '✘', found: found.into(), fix: Some(fix.into()) }
-    }
-}
+const SUDO_FIRST: &str =
+    "not tried, since sudo would ask for your password\n    sudo -v && cargo workshop doctor";
 
 /// How `cargo run` becomes root (see .cargo/runner).
 enum Root {
-    /// We are root already.
     Ours,
     /// By a sudo that does not ask.
     Sudo,
@@ -65,37 +48,34 @@ enum Root {
 pub fn run(_: &Args) -> Result<ExitCode> {
     ensure!(Path::new("/proc/self").exists(), "there is no /proc: sudo mount -t proc proc /proc");
     let root = root();
-    let place = TempDir::new("check-");
+    let place = TempDir::new("check-")?;
     let (rootfs_line, rootfs) = rootfs_to_try(&place);
     let mut found = vec![machine_line(), root_line(&root), rootfs_line];
-    for (i, step) in STEPS.iter().enumerate() {
-        let mut line = step_line(step, &root, rootfs.as_deref());
-        line.found = format!("step {}: {}", i + 1, line.found);
-        found.push(line);
+    for (number, step) in (1..).zip(&STEPS) {
+        let (mark, said) = step_line(step, &root, rootfs.as_deref());
+        found.push((mark, format!("step {number}: {said}")));
     }
     let mut out = io::stdout();
-    for Line { mark, found, fix } in &found {
-        writeln!(out, "{mark} {found}")?;
-        if let Some(fix) = fix {
-            writeln!(out, "    {fix}")?;
-        }
+    for (mark, said) in &found {
+        writeln!(out, "{mark} {said}")?;
     }
-    if found.iter().any(|line| line.mark == '✘') {
+    if found.iter().any(|(mark, _)| *mark == '✘') {
         writeln!(out, "Something is in the way: below each ✘ stands what to type.")?;
         return Ok(ExitCode::FAILURE);
     }
-    if found.iter().any(|line| line.fix.is_some()) {
-        writeln!(out, "What could be tried runs here.")?;
-    } else {
-        writeln!(out, "All steps run here.")?;
-    }
+    let all = !found.iter().any(|(_, said)| said.contains(SUDO_FIRST));
+    writeln!(
+        out,
+        "{}",
+        if all { "All steps run here." } else { "What could be tried runs here." }
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn machine_line() -> Line {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let place = surroundings().map(|place| format!(", in {place}")).unwrap_or_default();
-    Line::note(format!("machine: Linux {}, {}{place}", kernel.trim_end(), env::consts::ARCH))
+    ('·', format!("machine: Linux {}, {}{place}", kernel.trim_end(), env::consts::ARCH))
 }
 
 /// Looks how one becomes root here.
@@ -118,27 +98,24 @@ fn root() -> Root {
 
 fn root_line(root: &Root) -> Line {
     match root {
-        Root::Ours => Line::good("root: you are"),
-        Root::Sudo => Line::good("root: by sudo, which does not ask for a password now"),
-        Root::Password => Line::good("root: by sudo, which will ask for your password"),
-        Root::Never(why) => Line::bad(format!("root: {why}"), advice(why)),
+        Root::Ours => ('✔', "root: you are".to_owned()),
+        Root::Sudo => ('✔', "root: by sudo, which does not ask for a password now".to_owned()),
+        Root::Password => ('✔', "root: by sudo, which will ask for your password".to_owned()),
+        Root::Never(why) => ('✘', format!("root: {why}\n    {}", advice(why))),
     }
 }
 
 /// The root filesystem that is there, or else another, made in `place`.
-fn rootfs_to_try(place: &Result<TempDir>) -> (Line, Option<PathBuf>) {
+fn rootfs_to_try(place: &TempDir) -> (Line, Option<PathBuf>) {
     let here = rootfs::default_place();
     let shown = here.display();
     match rootfs::origin(&here) {
-        Ok(Some(origin)) => {
-            (Line::good(format!("rootfs: {shown}, made from {origin}")), Some(here))
-        }
+        Ok(Some(origin)) => (('✔', format!("rootfs: {shown}, made from {origin}")), Some(here)),
         Ok(None) => {
-            let line = Line::bad(format!("rootfs: there is no {shown}"), "cargo workshop rootfs");
-            let Ok(place) = place else { return (line, None) };
+            let line = ('✘', format!("rootfs: there is no {shown}\n    cargo workshop rootfs"));
             (line, rootfs::for_checks(&place.path().join("rootfs")).ok())
         }
-        Err(_) => (Line::note(format!("rootfs: {shown}, which we did not make")), Some(here)),
+        Err(_) => (('·', format!("rootfs: {shown}, which we did not make")), Some(here)),
     }
 }
 
@@ -146,10 +123,10 @@ fn rootfs_to_try(place: &Result<TempDir>) -> (Line, Option<PathBuf>) {
 fn step_line(step: &Step, root: &Root, rootfs: Option<&Path>) -> Line {
     let program = match built(step) {
         Ok(program) => program,
-        Err(why) => return Line::bad(format!("{why:#}"), format!("cargo build -p {}", step.name)),
+        Err(why) => return ('✘', format!("{why:#}\n    cargo build -p {}", step.name)),
     };
     if step.rootfs && rootfs.is_none() {
-        return Line::bad("cannot be tried without a rootfs", "cargo workshop rootfs");
+        return ('✘', "cannot be tried without a rootfs\n    cargo workshop rootfs".to_owned());
     }
     let run = |before: &str| try_step(step, before, &program, rootfs);
     let mut by_cargo = run("");
@@ -157,15 +134,17 @@ fn step_line(step: &Step, root: &Root, rootfs: Option<&Path>) -> Line {
         by_cargo = run("sudo -n");
     }
     let Err(mut why) = by_cargo else {
-        return Line::good("runs");
+        return ('✔', "runs".to_owned());
     };
     let ways: &[&str] = if step.root { &[USER_NAMESPACE, DELEGATED] } else { &[USER_NAMESPACE] };
     for way in ways {
         match (run(way), root) {
-            (Ok(()), Root::Password) => return Line::good("runs (tried in a user namespace)"),
+            (Ok(()), Root::Password) => {
+                return ('✔', "runs (tried in a user namespace)".to_owned());
+            }
             (Ok(()), _) => {
                 let fix = format!("{way} cargo run -p {} -- run /bin/sh", step.name);
-                return Line::bad(format!("not by `cargo run` alone: {why:#}"), fix);
+                return ('✘', format!("not by `cargo run` alone: {why:#}\n    {fix}"));
             }
             // Who cannot become root knows that, and is to hear why this does not help either.
             (Err(error), Root::Never(_)) if *way == USER_NAMESPACE => why = error,
@@ -173,11 +152,9 @@ fn step_line(step: &Step, root: &Root, rootfs: Option<&Path>) -> Line {
         }
     }
     if let Root::Password = root {
-        let fix = Some("sudo -v && cargo workshop doctor".to_owned());
-        return Line { fix, ..Line::note("not tried, since sudo would ask for your password") };
+        return ('·', SUDO_FIRST.to_owned());
     }
-    let why = format!("{why:#}");
-    Line::bad(&why, advice(&why))
+    ('✘', format!("{why:#}\n    {}", advice(&format!("{why:#}"))))
 }
 
 /// The program of a step, beside our own. Cargo builds it if it is not there yet.

@@ -16,13 +16,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, ExitCode, Output, Stdio};
 use std::sync::Once;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::machine::{Privilege, eventually, slowness};
+use crate::temp::TempDir;
 use cgroups::Sandbox;
 
 pub use cgroups::{cgroups, remove, trees};
@@ -36,7 +36,7 @@ const CASE: &str = "--case";
 const CGROUPS: &str = "WORKSHOP_CGROUPS";
 
 /// What the names of all that we make on the real host begin with; a process id follows.
-pub(crate) const NAME: &str = "workshop-";
+const NAME: &str = "workshop-";
 
 /// How a program is run on a throw-away host.
 pub struct Options<'a> {
@@ -116,7 +116,7 @@ fn run(program: &Command, options: &Options) -> Result<Output> {
     command.arg(program.get_program()).args(program.get_args());
     // Cargo sets it (.cargo/config.toml), and no test is to touch what is played with.
     command.env_remove("ROOTFS");
-    command.env("TMPDIR", &host.place);
+    command.env("TMPDIR", host.place.path());
     // Where a user's shell does not look: chroot, pivot_root.
     let mut path = env::var_os("PATH").unwrap_or_default();
     path.push(":/usr/sbin:/sbin");
@@ -133,7 +133,7 @@ fn run(program: &Command, options: &Options) -> Result<Output> {
 /// What a throw-away host has on the real one, as long as it is needed.
 struct Host {
     /// For its files.
-    place: PathBuf,
+    place: TempDir,
     /// The same place in the root filesystem, where containers see it.
     inside: Option<PathBuf>,
     sandbox: Sandbox,
@@ -143,64 +143,56 @@ struct Host {
 impl Host {
     fn create(options: &Options) -> Result<Host> {
         static SWEPT: Once = Once::new();
-        SWEPT.call_once(|| {
-            sweep(Path::new("/tmp"), |dir| {
-                let _ = fs::remove_dir_all(dir);
-            });
-        });
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{NAME}{}-{count}", process::id());
-        let place = Path::new("/tmp").join(&name);
-        let held = make(&place)?;
-        fs::set_permissions(&place, Permissions::from_mode(0o755))?;
+        SWEPT.call_once(|| sweep(Path::new("/tmp"), |dir| fs::remove_dir_all(dir).is_ok()));
+        let (place, held) = place()?;
+        let name = place.path().file_name().context("a name")?;
         let rootfs = options.envs.iter().find(|(name, _)| *name == "ROOTFS");
-        let inside = rootfs.map(|(_, rootfs)| Path::new(rootfs).join("tmp").join(&name));
-        let sandbox = Sandbox::create(options.privilege, &name)?;
+        let inside = rootfs.map(|(_, rootfs)| Path::new(rootfs).join("tmp").join(name));
+        let sandbox = Sandbox::create(options.privilege, name)?;
         Ok(Host { place, inside, sandbox, _held: held })
     }
 }
 
 impl Drop for Host {
     fn drop(&mut self) {
-        for place in [Some(&self.place), self.inside.as_ref()].into_iter().flatten() {
-            let _ = fs::remove_dir_all(place);
+        if let Some(inside) = &self.inside {
+            let _ = fs::remove_dir_all(inside);
         }
     }
-}
-
-/// Does no such process run any more?
-pub fn is_gone(pid: i32) -> bool {
-    process(pid).is_none_or(|process| process.state == 'Z')
 }
 
 /// A directory that nobody takes for left behind as long as this lives.
 type Held = Flock<File>;
 
-/// Makes a directory of ours, and holds it.
-fn make(dir: &Path) -> Result<Held> {
+/// A place for files. If we are killed, the next run removes it, by its name.
+pub(crate) fn place() -> Result<(TempDir, Held)> {
     eventually(|| {
-        fs::create_dir_all(dir).with_context(|| format!("mkdir {}", dir.display()))?;
-        // Before we hold it, another run may take it for left behind.
-        let held = hold(dir)?;
-        ensure!(dir.exists(), "{} does not stay", dir.display());
-        Ok(held)
+        let place = TempDir::below(Path::new("/tmp"), &format!("{NAME}{}-", process::id()))?;
+        fs::set_permissions(place.path(), Permissions::from_mode(0o755))?;
+        let held = hold(place.path())?;
+        Ok((place, held))
     })
 }
 
-pub(crate) fn hold(dir: &Path) -> Result<Held> {
+fn hold(dir: &Path) -> Result<Held> {
     let held = Flock::lock(File::open(dir)?, FlockArg::LockExclusiveNonblock);
-    held.map_err(|(_, why)| why).with_context(|| format!("lock {}", dir.display()))
+    let held = held.map_err(|(_, why)| why).with_context(|| format!("lock {}", dir.display()))?;
+    // Before we held it, another run may have taken it for left behind.
+    ensure!(dir.exists(), "{} does not stay", dir.display());
+    Ok(held)
 }
 
 /// Removes what killed processes have left in a directory. In another PID namespace each process
 /// looks as if it were gone, hence the lock.
-fn sweep(dir: &Path, remove: impl Fn(&Path)) {
+fn sweep(dir: &Path, remove: fn(&Path) -> bool) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let rest = name.to_str().and_then(|name| name.strip_prefix(NAME));
-        let pid = rest.and_then(|rest| rest.split('-').next()?.parse().ok());
-        if pid.is_some_and(is_gone) && hold(&entry.path()).is_ok() {
+        let Some(pid) = rest.and_then(|rest| rest.split('-').next()?.parse().ok()) else {
+            continue;
+        };
+        let is_gone = process(pid).is_none_or(|process| process.state == 'Z');
+        if is_gone && hold(&entry.path()).is_ok() {
             remove(&entry.path());
         }
     }

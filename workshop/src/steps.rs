@@ -19,62 +19,37 @@ pub struct Step {
     pub options: &'static [&'static str],
     /// The most lines that it may have, comments included.
     pub lines: usize,
-    /// The most lines that it may change, removed and added, in files that the step before has, too.
-    /// No limit for the first, and for the one that is split into files.
+    /// The most lines that it may change, removed and added, in files that the step before has, too:
+    /// no limit for the first, and for the one that is split into files.
     pub changes: usize,
 }
 
+/// What most steps have in their rows.
+const STEP: Step =
+    Step { name: "", root: false, rootfs: false, options: &[], lines: 0, changes: 40 };
+
 /// All steps, in order.
-pub const STEPS: [Step; 5] = [
-    Step {
-        name: "step01-exec",
-        root: false,
-        rootfs: false,
-        options: &[],
-        lines: 70,
-        changes: usize::MAX,
-    },
-    Step {
-        name: "step02-uts",
-        root: false,
-        rootfs: false,
-        options: &["--hostname=box"],
-        lines: 95,
-        changes: 40,
-    },
-    Step {
-        name: "step03-pid",
-        root: false,
-        rootfs: false,
-        options: &[],
-        lines: 340,
-        changes: usize::MAX,
-    },
-    Step {
-        name: "step04-mount",
-        root: false,
-        rootfs: true,
-        options: &["--rootfs=rootfs"],
-        lines: 490,
-        changes: 40,
-    },
+pub static STEPS: [Step; 5] = [
+    Step { name: "step01-exec", lines: 70, changes: usize::MAX, ..STEP },
+    Step { name: "step02-uts", lines: 95, options: &["--hostname=box"], ..STEP },
+    Step { name: "step03-pid", lines: 340, changes: usize::MAX, ..STEP },
+    Step { name: "step04-mount", lines: 490, rootfs: true, options: &["--rootfs=rootfs"], ..STEP },
     Step {
         name: "step05-cgroups",
+        lines: 850,
         root: true,
         rootfs: true,
         options: &["--memory=64m", "--cpus=0.5", "--pids-limit=9"],
-        lines: 850,
-        changes: 40,
+        ..STEP
     },
 ];
 
 /// The last step.
-pub const LAST: &Step = &STEPS[STEPS.len() - 1];
+pub static LAST: &Step = &STEPS[STEPS.len() - 1];
 
 /// A step by its number, from 1.
 pub fn step(number: usize) -> &'static Step {
-    const ALL: &[Step] = &STEPS;
-    &ALL[number - 1]
+    &STEPS[number - 1]
 }
 
 /// A file of a step's `src`, or that itself.
@@ -84,8 +59,7 @@ pub fn path(step: &str, file: &str) -> PathBuf {
 
 /// The text of a file of `src`, without the marks by which the book finds its parts.
 pub fn read(step: &str, file: &str) -> Result<String> {
-    let path = path(step, file);
-    let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    let text = fs::read_to_string(path(step, file)).with_context(|| format!("{step}: {file}"))?;
     Ok(text.split_inclusive('\n').filter(|line| !line.contains("ANCHOR")).collect())
 }
 
@@ -94,15 +68,10 @@ pub fn files(step: &str) -> Result<Vec<String>> {
     let mut files = Vec::new();
     let mut folders = vec![String::new()];
     while let Some(folder) = folders.pop() {
-        let path = path(step, &folder);
-        for entry in fs::read_dir(&path).with_context(|| format!("read {}", path.display()))? {
+        for entry in fs::read_dir(path(step, &folder)).with_context(|| format!("read {step}"))? {
             let entry = entry?;
             let name = format!("{folder}{}", entry.file_name().to_string_lossy());
-            if entry.file_type()?.is_dir() {
-                folders.push(name + "/");
-            } else {
-                files.push(name);
-            }
+            if entry.file_type()?.is_dir() { folders.push(name + "/") } else { files.push(name) }
         }
     }
     files.sort();

@@ -1,6 +1,7 @@
 //! What came of the checks, in words.
 
 use std::env;
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::mpsc::Receiver;
@@ -8,8 +9,9 @@ use std::sync::mpsc::Receiver;
 use anyhow::{Context, Result};
 
 use super::{Args, NEEDS_ROOT, Outcome};
-use crate::checks::{Check, Subject, TRIED};
+use crate::checks::{Check, TRIED};
 use crate::container::typed;
+use crate::steps::step;
 
 /// How many lines are shown of why a check fails, and how long they are, unless one wants all.
 const SHOWN: (usize, usize) = (3, 160);
@@ -20,7 +22,7 @@ pub(super) fn tell(
     checks: &[&Check],
     results: &[Receiver<Outcome>],
     args: &Args,
-    subject: &Subject,
+    argv: &[OsString],
 ) -> Result<ExitCode> {
     let mut out = io::stdout();
     let (owed, ways) = checks.split_at(checks.partition_point(|check| check.from <= args.step));
@@ -42,14 +44,12 @@ pub(super) fn tell(
             }
             outcomes.push(outcome);
         }
-        let page = wall[0].chapter();
-        let line = summary(page, &outcomes[first..]);
-        let read = if line.starts_with('✘') {
-            format!("; read book/src/{page}.md")
-        } else {
-            String::new()
-        };
-        writeln!(out, "{line}{read}")?;
+        let page = step(wall[0].from).name;
+        let mut line = summary(page, &outcomes[first..]);
+        if line.starts_with('✘') {
+            line += &format!("; read book/src/{page}.md");
+        }
+        writeln!(out, "{line}")?;
     }
     let line = summary("together", &outcomes);
     if owed[0].from != owed[owed.len() - 1].from {
@@ -57,17 +57,15 @@ pub(super) fn tell(
     }
     if outcomes.contains(&Outcome::NotRun(NEEDS_ROOT)) {
         let us = env::current_exe().context("our own path")?;
-        writeln!(out, "With root: sudo {} {}", us.display(), again(args, "", subject))?;
+        writeln!(out, "With root: sudo {} {}", us.display(), again(args, "", argv))?;
     }
     let (fail, holds) = (line.starts_with('✘'), outcomes.contains(&Outcome::Holds));
-    let mut first_wall = owed.iter().zip(&outcomes).filter(|(check, _)| check.from == 1);
-    let none = first_wall.all(|(_, outcome)| *outcome != Outcome::Holds);
-    if none && owed[0].id == "runs-the-command" {
-        let command = typed(&subject.argv);
-        let run = if subject.run { " run" } else { "" };
-        writeln!(out, "Does it start a command at all? Try it: {command}{run} echo hello")?;
-        if subject.rootfs.is_some() {
-            let again = again(args, "env PATH=/bin:/usr/bin ", subject);
+    let first_wall = &outcomes[..owed.partition_point(|check| check.from == 1)];
+    if owed[0].id == "runs-the-command" && !first_wall.contains(&Outcome::Holds) {
+        let run = if args.no_run { "" } else { " run" };
+        writeln!(out, "Does it start a command at all? Try it: {}{run} echo hello", typed(argv))?;
+        if step(args.step).rootfs {
+            let again = again(args, "env PATH=/bin:/usr/bin ", argv);
             writeln!(out, "If it looks for commands outside, as in Go: cargo workshop {again}")?;
         }
     }
@@ -116,7 +114,7 @@ fn in_words(why: &str, all: bool) -> String {
 }
 
 /// The arguments that check the same, with some words before the program.
-fn again(args: &Args, words: &str, subject: &Subject) -> String {
+fn again(args: &Args, words: &str, argv: &[OsString]) -> String {
     let no_run = if args.no_run { " --no-run" } else { "" };
-    format!("check {}{no_run} -- {words}{}", args.step, typed(&subject.argv))
+    format!("check {}{no_run} -- {words}{}", args.step, typed(argv))
 }

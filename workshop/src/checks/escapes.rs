@@ -4,13 +4,13 @@
 //! (Some are checks of other files: `root-cannot-leave`, `mounts-stay-inside`,
 //! `nothing-of-the-host-changes`, `no-inherited-descriptors`.)
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -29,49 +29,79 @@ const WITHOUT_UMOUNT: &str = r#"shift; exec unshare --mount sh -c '
     mount --bind "$ROOTFS" "$ROOTFS" && cd "$ROOTFS" && pivot_root . . && exec "$@"' sh "$@""#;
 
 const WITHOUT_NSDELEGATE: Where = If("with cgroups v1, or v2 without nsdelegate", || {
-    let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
-    let cgroups = mounts.lines().filter(|line| line.starts_with("cgroup"));
-    let v1 = cgroups.clone().any(|line| line.split([' ', ',']).any(|word| word == "pids"));
-    v1 || cgroups.clone().any(|line| !line.contains("nsdelegate"))
+    let is_one = |line: &str| line.starts_with("cgroup") && !line.contains("nsdelegate");
+    read("/proc/mounts").lines().any(is_one)
 });
-
 const WITH_MODULES: Where =
     If("where the kernel has modules", || Path::new("/proc/modules").exists());
-
 const LEGACY_TIOCSTI: Where = If("where `dev.tty.legacy_tiocsti` is 1, or missing", || {
-    let setting = fs::read_to_string("/proc/sys/dev/tty/legacy_tiocsti");
-    setting.map_or(true, |value| value.trim() == "1")
+    read("/proc/sys/dev/tty/legacy_tiocsti") != "0\n"
 });
-
-const DMESG: Where = If("where `kernel.dmesg_restrict` is 0", || {
-    let setting = fs::read_to_string("/proc/sys/kernel/dmesg_restrict");
-    setting.is_ok_and(|value| value.trim() == "0")
-});
-
+const DMESG: Where =
+    If("where `kernel.dmesg_restrict` is 0", || read("/proc/sys/kernel/dmesg_restrict") == "0\n");
 const OWN_PROGRAM: Where = If("if it is the user's own", || true);
+
+const DOT_DOT: &str = "up=../../../../../../../../../../../../../../../..
+    cd / && test -e $up$marker || { mount --rbind / /mnt && cd /mnt && test -e $up$marker; }";
+
+// Opened, not written to.
+const PROC_SETTINGS: &str = "(true >> /proc/sys/kernel/core_pattern) ||
+    { test -e /proc/sysrq-trigger && (true >> /proc/sysrq-trigger); }";
+const PROC_ANEW: &str = "mount -t proc proc /mnt && (true >> /mnt/sys/kernel/core_pattern)";
+
+// With a network of one's own comes a `/sys` of one's own, which was mounted read-only first, and
+// some of which is one's own.
+const SYSFS_ANEW: &str = "opens() { (true >> /mnt/kernel/rcu_expedited); }
+    mount -t sysfs sysfs /mnt && { opens || { mount -o remount,rw /mnt && opens; }; }";
+
+const PROC_SECRETS: &str = r#"test -n "$(head -c 1 /proc/kcore; head -c 1 /proc/keys)""#;
+
+const STDIN: &str = "test -e /proc/self/fd/0$marker";
+
+const SYS_UNCOVERED: &str =
+    "umount /sys/fs; cat /sys/fs/cgroup/cgroup.procs || cat /sys/fs/cgroup/pids/cgroup.procs";
+
+// The kernel's log, or FUSE, which even Docker's root may make, but not open. On a mount of its own,
+// too: another may know no devices.
+const DEVICE_NODE: &str = "opens() { mknod $1 c $2 $3 && (true < $1); }
+    opens $marker-1 1 11 || opens $marker-2 10 229 ||
+    { mount -t tmpfs tmpfs /mnt && { opens /mnt/1 1 11 || opens /mnt/2 10 229; }; }";
+
+const CLOCK: &str = "tick=$(adjtimex | grep tick: | tr -dc 0-9) && adjtimex -t $tick";
+
+const MODULES: &str = r#"said=$(insmod /etc/passwd 2>&1); test -n "$said" &&
+    ! echo "$said" | grep -qE 'not permitted|not support|not implemented|denied'"#;
+
+// The top has no limits.
+const LEAVE_THE_CGROUP: &str =
+    "{ mount -t cgroup -o pids cgroup /mnt || mount -t cgroup2 cgroup2 /mnt; } &&
+    test -e /mnt/cgroup.procs && test ! -e /mnt/pids.max";
+const RAISE_THE_LIMITS: &str =
+    "{ mount -t cgroup -o pids cgroup /mnt || mount -t cgroup2 cgroup2 /mnt; } &&
+    test -e /mnt/pids.max && echo 4711 > /mnt/pids.max && grep -qx 4711 /mnt/pids.max";
 
 #[rustfmt::skip] // A check is two lines; if it is open, with where and why below.
 pub(super) const CHECKS: &[Check] = &[
-    Check::new("dot-dot", 4, dot_dot, Saboteur(WITHOUT_UMOUNT),
+    Check::script("dot-dot", 4, DOT_DOT, Saboteur(WITHOUT_UMOUNT),
         "Many `..` lead nowhere, from `/` and from a bind mount of `/` below it."),
-    Check::new("proc-1-root", 4, proc_1_root, Saboteur(BY_CHROOT),
+    Check::script("proc-1-root", 4, "test -e /proc/1/root$marker", Saboteur(BY_CHROOT),
         "`/proc/1/root` is the container's root, as PID 1 is its own."),
-    Check::new("nsenter", 4, nsenter, Saboteur(BY_CHROOT),
+    Check::script("nsenter", 4, "nsenter -t 1 -m sh -c \"test -e $marker\"", Saboteur(BY_CHROOT),
         "`nsenter -t 1 -m` leads into no mount namespace of the host's."),
-    Check::new("proc-settings", 4, proc_settings, Step(3),
+    Check::script("proc-settings", 4, PROC_SETTINGS, Step(3),
         "Nobody writes to `/proc/sys/kernel/core_pattern` (a program that the host's kernel starts \
          as root) or to `/proc/sysrq-trigger`."),
-    Check::new("proc-secrets", 4, proc_secrets, Step(3),
+    Check::script("proc-secrets", 4, PROC_SECRETS, Step(3),
         "Nobody reads the host's memory in `/proc/kcore`, or its keys in `/proc/keys`."),
-    Check::new("signal", 3, signal, Step(2),
+    Check::new("signal", 3, |runner| to_a_process(runner, "kill -0"), Step(2),
         "No process of the host's can be sent a signal: what has no number cannot be named."),
-    Check::new("ptrace", 3, ptrace, Step(2),
+    Check::new("ptrace", 3, |runner| to_a_process(runner, "$trick ptrace"), Step(2),
         "No process of the host's can be taken over with `ptrace`."),
-    Check::new("leave-the-cgroup", 5, leave_the_cgroup, Step(4),
+    Check::script("leave-the-cgroup", 5, LEAVE_THE_CGROUP, Step(4),
         "Cgroups that are mounted anew lead to none without limits, and to no `release_agent` of \
          v1's (a program that the host's kernel starts as root)."),
 
-    Check::new("stdin", NEVER, stdin, Step(4),
+    Check::new("stdin", NEVER, |runner| stays_in_with_stdin("/", runner, STDIN), Step(4),
         "A directory that is the caller's standard input (`run … < /`) opens no way out.")
         .open(Everywhere, Everywhere,
             "Standard streams are what the caller hands in on purpose. Docker has pipes or a \
@@ -83,12 +113,12 @@ pub(super) const CHECKS: &[Check] = &[
             "PID 1 runs the host's binary. It cannot be written to while it runs (ETXTBSY), but its \
              mode and owner can. runc runs a sealed copy of itself, or itself through a read-only \
              overlay."),
-    Check::new("proc-anew", 7, proc_anew, Step(4),
+    Check::script("proc-anew", 7, PROC_ANEW, Step(4),
         "A `/proc` that is mounted once more has nothing that can be written to.")
         .open(Everywhere, Nowhere,
             "Root inside may mount (CAP_SYS_ADMIN), and may unmount what we have mounted. Docker \
              takes the capability away. A user's root is no root to these files."),
-    Check::new("sysfs-anew", 7, sysfs_anew, Step(4),
+    Check::script("sysfs-anew", 7, SYSFS_ANEW, Step(4),
         "A `/sys` that is mounted once more sets none of the host's devices.")
         .open(Everywhere, Nowhere,
             "CAP_SYS_ADMIN, which Docker takes away. In a user namespace sysfs can only be mounted \
@@ -103,28 +133,28 @@ pub(super) const CHECKS: &[Check] = &[
         .open(Everywhere, Nowhere,
             "Files that are not about a process are there once, whatever shows them, and root owns \
              them. Docker's profile for AppArmor forbids it."),
-    Check::new("sys-uncovered", 6, sys_uncovered, Step(4),
+    Check::script("sys-uncovered", 6, SYS_UNCOVERED, Step(4),
         "`umount /sys/fs` uncovers no cgroups of the host's.")
         .open(Nowhere, Everywhere,
             "There `/sys` is the host's, with all that is mounted in it, and root inside may \
              unmount what we have mounted. What lies below can be changed by who could do so \
              outside. Docker takes CAP_SYS_ADMIN away."),
-    Check::new("device-node", 7, device_node, Step(4),
+    Check::script("device-node", 7, DEVICE_NODE, Step(4),
         "`mknod` makes no device that can be opened: not the host's disk, and not its kernel's \
          log, as is tried.")
         .open(Everywhere, Nowhere,
             "CAP_MKNOD, and no list in the cgroup of what may be opened. Docker leaves the \
              capability, and has the list. In a user namespace the kernel refuses."),
-    Check::new("kernel-log", 9, kernel_log, Step(4),
+    Check::script("kernel-log", 9, "test -n \"$(dmesg)\"", Step(4),
         "`dmesg` does not show what the host's kernel says.")
         .open(Everywhere, DMESG,
             "There is one kernel and one log. Docker takes CAP_SYSLOG away, and its seccomp filter \
              refuses the call."),
-    Check::new("clock", 7, clock, Step(4),
+    Check::script("clock", 7, CLOCK, Step(4),
         "Nobody sets the host's clock. (Tried with the length of a tick, to what it is.)")
         .open(Everywhere, Nowhere,
             "CAP_SYS_TIME: root inside is root. Docker takes it away."),
-    Check::new("modules", 7, modules, Step(4),
+    Check::script("modules", 7, MODULES, Step(4),
         "Nobody loads code into the host's kernel. (Tried with a file that is no module.)")
         .open(WITH_MODULES, Nowhere,
             "CAP_SYS_MODULE; with CAP_BPF, CAP_PERFMON and CAP_SYS_RAWIO it is the same. Docker \
@@ -154,24 +184,33 @@ pub(super) const CHECKS: &[Check] = &[
             "It is the caller's terminal. Since Linux 6.2 the kernel refuses where \
              `dev.tty.legacy_tiocsti` is 0, except to CAP_SYS_ADMIN. With `-t` Docker makes a \
              terminal."),
-    Check::new("raise-the-limits", 7, raise_the_limits, Step(5),
+    Check::script("raise-the-limits", 7, RAISE_THE_LIMITS, Step(5),
         "Cgroups that are mounted anew do not let a container write itself a higher limit.")
         .open(WITHOUT_NSDELEGATE, Nowhere,
             "CAP_SYS_ADMIN, which Docker takes away; its `/sys/fs/cgroup` is read-only."),
 ];
 
+fn read(file: &str) -> String {
+    fs::read_to_string(file).unwrap_or_default()
+}
+
 /// What the error says if a way out is open, and not if it could not be tried.
 pub const GETS_OUT: &str = "it gets out";
 
-/// Fails if a list of commands succeeds in a shell inside: then it gets out.
-fn stays_in(runner: &Runner, commands: &str) -> Result<()> {
-    stays_in_behind(&[], runner, commands)
+/// Fails if commands succeed in a shell inside: then it gets out. `$marker` is a file that is on the
+/// host only, and `$trick` starts a trick.
+pub(super) fn stays_in(runner: &Runner, commands: &str) -> Result<()> {
+    stays_in_with_stdin("/dev/null", runner, commands)
 }
 
-/// The same, with something in front of the runner that starts it.
-fn stays_in_behind(front: &[&str], runner: &Runner, commands: &str) -> Result<()> {
-    let script = format!("if {{ {commands}\n}} >&2; then echo out; else echo in; fi");
-    let ended = end(&mut behind(front, &runner.command(["sh", "-c", &script])))?;
+fn stays_in_with_stdin(stdin: &str, runner: &Runner, commands: &str) -> Result<()> {
+    let marker = marker(runner)?;
+    let mut script = format!("marker={marker}; ");
+    if commands.contains("$trick") {
+        script += &format!("trick='{}'; ", tricks::put(runner)?);
+    }
+    script += &format!("if {{ {commands}\n}} >&2; then echo out; else echo in; fi");
+    let ended = end(runner.command(["sh", "-c", &script]).stdin(File::open(stdin)?))?;
     match ended.text().as_str() {
         "in\n" => Ok(()),
         "out\n" => bail!(GETS_OUT),
@@ -186,71 +225,18 @@ fn marker(runner: &Runner) -> Result<String> {
     Ok(marker)
 }
 
-fn dot_dot(runner: &Runner) -> Result<()> {
-    let (marker, up) = (marker(runner)?, "../".repeat(32));
-    let commands = format!(
-        "cd / && test -e {up}{marker} ||
-         {{ mount --rbind / /mnt && cd /mnt && test -e {up}{marker}; }}"
-    );
-    stays_in(runner, &commands)
-}
-
-fn proc_1_root(runner: &Runner) -> Result<()> {
-    stays_in(runner, &format!("test -e /proc/1/root{}", marker(runner)?))
-}
-
-fn nsenter(runner: &Runner) -> Result<()> {
-    stays_in(runner, &format!("nsenter -t 1 -m sh -c 'test -e {}'", marker(runner)?))
-}
-
-/// Opened, not written to.
-fn proc_settings(runner: &Runner) -> Result<()> {
-    stays_in(
-        runner,
-        "(true >> /proc/sys/kernel/core_pattern) ||
-         { test -e /proc/sysrq-trigger && (true >> /proc/sysrq-trigger); }",
-    )
-}
-
-fn proc_secrets(runner: &Runner) -> Result<()> {
-    stays_in(runner, "test -n \"$(head -c 1 /proc/kcore; head -c 1 /proc/keys)\"")
-}
-
 /// Does something to a process of the host's that the caller may do something to.
-fn to_a_process_of_the_host(runner: &Runner, what: &str) -> Result<()> {
+fn to_a_process(runner: &Runner, what: &str) -> Result<()> {
     // Its number is to be none that a process of the container has.
     for _ in 0..64 {
         end(&mut Command::new("true"))?;
     }
     let mut sleep = Command::new("sleep");
-    let sleep = behind(runner.caller, sleep.arg("778")).stdout(Stdio::null()).spawn();
-    let mut sleep: Child = sleep.context("start sleep")?;
+    let mut sleep = behind(runner.caller, sleep.arg("778")).stdout(Stdio::null()).spawn()?;
     let stayed = stays_in(runner, &format!("{what} {}", sleep.id()));
     sleep.kill()?;
     sleep.wait()?;
     stayed
-}
-
-fn signal(runner: &Runner) -> Result<()> {
-    to_a_process_of_the_host(runner, "kill -0")
-}
-
-fn ptrace(runner: &Runner) -> Result<()> {
-    to_a_process_of_the_host(runner, &format!("{} ptrace", tricks::put(runner)?))
-}
-
-/// The top has no limits.
-fn leave_the_cgroup(runner: &Runner) -> Result<()> {
-    stays_in(
-        runner,
-        "{ mount -t cgroup -o pids cgroup /mnt || mount -t cgroup2 cgroup2 /mnt; } &&
-         test -e /mnt/cgroup.procs && test ! -e /mnt/pids.max",
-    )
-}
-
-fn stdin(runner: &Runner) -> Result<()> {
-    let front = ["sh", "-c", r#"exec "$@" </"#, "sh"];
-    stays_in_behind(&front, runner, &format!("test -e /proc/self/fd/0{}", marker(runner)?))
 }
 
 fn proc_1_exe(runner: &Runner) -> Result<()> {
@@ -273,23 +259,6 @@ fn proc_1_exe(runner: &Runner) -> Result<()> {
     Ok(())
 }
 
-/// Opened, not written to.
-fn proc_anew(runner: &Runner) -> Result<()> {
-    stays_in(runner, "mount -t proc proc /mnt && (true >> /mnt/sys/kernel/core_pattern)")
-}
-
-/// Opened, not written to. With a network of one's own comes a `/sys` of one's own, which was
-/// mounted read-only first, and some of which is one's own.
-fn sysfs_anew(runner: &Runner) -> Result<()> {
-    let open = "(true >> /mnt/kernel/rcu_expedited)";
-    stays_in(
-        runner,
-        &format!(
-            "mount -t sysfs sysfs /mnt && {{ {open} || {{ mount -o remount,rw /mnt && {open}; }}; }}"
-        ),
-    )
-}
-
 fn device_mode_anew(runner: &Runner) -> Result<()> {
     own_devices()?;
     runner.sh("mount -o remount,bind,rw /dev/null && chmod 640 /dev/null; exit 0")?.expect(0)?;
@@ -308,50 +277,9 @@ fn proc_mode(runner: &Runner) -> Result<()> {
     Ok(())
 }
 
-fn sys_uncovered(runner: &Runner) -> Result<()> {
-    stays_in(
-        runner,
-        "umount /sys/fs; cat /sys/fs/cgroup/cgroup.procs || cat /sys/fs/cgroup/pids/cgroup.procs",
-    )
-}
-
-/// The kernel's log, or FUSE, which even Docker's root may make, but not open. On a mount of its
-/// own, too: another may know no devices.
-fn device_node(runner: &Runner) -> Result<()> {
-    let here = runner.put("devices", b"", 0o644)?;
-    stays_in(
-        runner,
-        &format!(
-            "opens() {{ mknod $1 c $2 $3 && (true < $1); }}
-             opens {here}-1 1 11 || opens {here}-2 10 229 ||
-             {{ mount -t tmpfs tmpfs /mnt && {{ opens /mnt/1 1 11 || opens /mnt/2 10 229; }}; }}"
-        ),
-    )
-}
-
-fn kernel_log(runner: &Runner) -> Result<()> {
-    stays_in(runner, "test -n \"$(dmesg)\"")
-}
-
-fn clock(runner: &Runner) -> Result<()> {
-    stays_in(runner, "tick=$(adjtimex | grep tick: | tr -dc 0-9) && adjtimex -t $tick")
-}
-
-fn modules(runner: &Runner) -> Result<()> {
-    let file = runner.put("nothing.ko", b"nothing\n", 0o644)?;
-    let refused = "not permitted|not support|not implemented|denied";
-    stays_in(
-        runner,
-        &format!(
-            "said=$(insmod {file} 2>&1);
-             test -n \"$said\" && ! echo \"$said\" | grep -qE '{refused}'"
-        ),
-    )
-}
-
 fn keyring(runner: &Runner) -> Result<()> {
     tricks::keep_a_key()?;
-    stays_in(runner, &format!("{} read-the-key", tricks::put(runner)?))
+    stays_in(runner, "$trick read-the-key")
 }
 
 fn abstract_socket(runner: &Runner) -> Result<()> {
@@ -359,7 +287,7 @@ fn abstract_socket(runner: &Runner) -> Result<()> {
     let name = marker(runner)?;
     let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
     thread::spawn(move || listener.accept().map(|(mut client, _)| client.write_all(b"hello")));
-    stays_in(runner, &format!("{} connect {name}", tricks::put(runner)?))
+    stays_in(runner, "$trick connect $marker")
 }
 
 fn ipc(runner: &Runner) -> Result<()> {
@@ -392,12 +320,4 @@ fn terminal(runner: &Runner) -> Result<()> {
     eventually(|| terminal.shows("end 4")?.then_some(()).context("the shell does nothing"))?;
     ensure!(!terminal.shows("typed outside")?, "{GETS_OUT}: the shell outside does what is typed");
     Ok(())
-}
-
-fn raise_the_limits(runner: &Runner) -> Result<()> {
-    stays_in(
-        runner,
-        "{ mount -t cgroup -o pids cgroup /mnt || mount -t cgroup2 cgroup2 /mnt; } &&
-         test -e /mnt/pids.max && echo 4711 > /mnt/pids.max && grep -qx 4711 /mnt/pids.max",
-    )
 }

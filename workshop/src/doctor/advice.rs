@@ -34,7 +34,7 @@ pub fn advice(error: &str) -> String {
     }
     let no_user_namespaces = error.contains("unshare failed: Operation not permitted");
     let no_cgroups = error.contains("no cgroups are mounted");
-    let fix = match place.as_str() {
+    let fix = match place {
         "Docker" => "docker run --privileged …",
         "Podman" => "sudo podman run --privileged …",
         "WSL 2" if no_cgroups => "in PowerShell: wsl --update",
@@ -47,21 +47,19 @@ pub fn advice(error: &str) -> String {
 }
 
 /// What we are in, by what Docker, Podman, systemd and WSL leave as a sign.
-pub fn surroundings() -> Option<String> {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim_end().to_owned();
-    let kernel = read("/proc/sys/kernel/osrelease").to_lowercase();
-    let container = read("/run/systemd/container");
+pub fn surroundings() -> Option<&'static str> {
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let place = if Path::new("/.dockerenv").exists() {
         "Docker"
     } else if Path::new("/run/.containerenv").exists() {
         "Podman"
-    } else if kernel.contains("microsoft") {
+    } else if kernel.to_lowercase().contains("microsoft") {
         // WSL 1 has no kernel, and says 4.4.
         if kernel.starts_with("4.4.") { "WSL 1" } else { "WSL 2" }
-    } else if container.is_empty() {
-        return None;
+    } else if Path::new("/run/systemd/container").exists() {
+        "a container"
     } else {
-        return Some(format!("a container ({container})"));
+        ""
     };
-    Some(place.to_owned())
+    (!place.is_empty()).then_some(place)
 }

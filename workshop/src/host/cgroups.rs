@@ -4,30 +4,32 @@
 
 use std::collections::BTreeSet;
 use std::env;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::{CGROUPS, Held, make, sweep};
+use super::{CGROUPS, Held, hold, sweep};
 use crate::machine::{Privilege, eventually};
 
 /// The controllers of step 5.
 const CONTROLLERS: [&str; 3] = ["pids", "memory", "cpu"];
 
 /// The cgroups of a host, as long as it is needed.
+#[derive(Default)]
 pub(super) struct Sandbox {
     /// The directories.
     pub(super) dirs: Vec<PathBuf>,
     /// The files by which a process joins.
     pub(super) procs: Vec<String>,
-    _held: Vec<Held>,
+    held: Vec<Held>,
 }
 
 impl Sandbox {
-    /// Makes them, with this name.
-    pub(super) fn create(privilege: Privilege, name: &str) -> Result<Sandbox> {
-        let mut sandbox = Sandbox { dirs: Vec::new(), procs: Vec::new(), _held: Vec::new() };
+    /// Makes them, with this name, if root asks.
+    pub(super) fn create(privilege: Privilege, name: &OsStr) -> Result<Sandbox> {
+        let mut sandbox = Sandbox::default();
         if privilege != Privilege::Root {
             return Ok(sandbox);
         }
@@ -43,17 +45,16 @@ impl Sandbox {
                 let Some(offers) = parent.ancestors().find(|dir| offers_all(dir)) else { continue };
                 parent = offers.to_owned();
             }
-            sweep(&parent, |dir| {
-                remove(dir);
-            });
+            sweep(&parent, remove);
             let dir = parent.join(name);
-            sandbox._held.push(make(&dir)?);
             sandbox.dirs.push(dir.clone());
+            sandbox.held.push(eventually(|| {
+                fs::create_dir_all(&dir).with_context(|| format!("mkdir {}", dir.display()))?;
+                hold(&dir)
+            })?);
             let mut joined = dir.clone();
             if version_2 {
-                let offered = fs::read_to_string(dir.join("cgroup.controllers"))?;
-                let enable: String = offered.split_whitespace().map(|c| format!("+{c} ")).collect();
-                fs::write(dir.join("cgroup.subtree_control"), enable)?;
+                fs::write(dir.join("cgroup.subtree_control"), "+pids +memory +cpu")?;
                 joined = dir.join("host");
                 fs::create_dir(&joined)?;
             }
@@ -75,19 +76,18 @@ impl Drop for Sandbox {
 
 /// Where the tree with these controllers is mounted, if step 5 needs it.
 fn tree(controllers: &str) -> Result<Option<PathBuf>> {
-    let needed = controllers.is_empty() || controllers.split(',').any(|c| CONTROLLERS.contains(&c));
     let mounts = fs::read_to_string("/proc/mounts").context("read /proc/mounts")?;
-    for line in mounts.lines().filter(|_| needed) {
-        let fields: Vec<_> = line.split(' ').collect();
-        let [_, place, kind, options, ..] = fields[..] else { continue };
-        let options: Vec<_> = options.split(',').collect();
-        let is_it = match kind {
+    for line in mounts.lines() {
+        // DEVICE PLACE KIND OPTION,OPTION...
+        let fields: Vec<_> = line.split([' ', ',']).collect();
+        let is_it = match fields[2] {
             "cgroup2" => controllers.is_empty(),
-            "cgroup" => controllers.split(',').all(|controller| options.contains(&controller)),
+            "cgroup" => controllers.split(',').all(|controller| fields.contains(&controller)),
             _ => false,
         };
-        if is_it {
-            return Ok(Some(place.into()));
+        let needed = controllers.is_empty() || CONTROLLERS.iter().any(|c| fields.contains(c));
+        if is_it && needed {
+            return Ok(Some(fields[1].into()));
         }
     }
     Ok(None)

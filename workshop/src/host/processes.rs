@@ -1,5 +1,6 @@
 //! The processes of a host, as `/proc` shows them.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use anyhow::{Context, Result};
@@ -11,7 +12,7 @@ use crate::machine::eventually;
 pub struct Process {
     /// Its id.
     pub pid: i32,
-    /// Its parent's.
+    /// Its parent's id.
     pub parent: i32,
     /// Its state: S is for sleeping, Z for zombie, T for stopped.
     pub state: char,
@@ -49,19 +50,18 @@ pub fn descendants(pid: i32) -> Vec<Process> {
     found
 }
 
-/// All that the processes of the host have open, in order.
-pub(super) fn open_files() -> Vec<String> {
-    let mut open = Vec::new();
+/// All that the processes of the host have open: the file, and whose it is.
+pub(super) fn open_files() -> BTreeSet<(String, String)> {
+    let mut open = BTreeSet::new();
     for Process { pid, .. } in processes() {
         for fd in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
             let Ok(file) = fs::read_link(fd.path()) else { continue };
             // Not what we read all this from.
             if !file.starts_with("/proc") {
-                open.push(format!("{pid} {}", file.display()));
+                open.insert((file.display().to_string(), pid.to_string()));
             }
         }
     }
-    open.sort_unstable();
     open
 }
 

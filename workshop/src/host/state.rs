@@ -1,6 +1,6 @@
 //! What a container must leave as it was: the host's name, mounts, processes, cgroups, open files.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -10,89 +10,62 @@ use super::cgroups::cgroups;
 use super::processes::{open_files, processes};
 use crate::machine::eventually;
 
-/// What a container must leave as it was.
+/// What a container must leave as it was, by kind. Of each thing there is first what is said of it,
+/// and then what tells it from others.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct State {
-    hostname: String,
-    mounts: BTreeSet<String>,
-    processes: BTreeSet<String>,
-    cgroups: BTreeSet<String>,
-    open_files: BTreeSet<String>,
-}
+pub struct State(BTreeMap<&'static str, BTreeSet<(String, String)>>);
 
 impl State {
     /// The host as it is now.
     pub fn now() -> Result<State> {
         let mountinfo = fs::read_to_string("/proc/self/mountinfo").context("read mountinfo")?;
-        // Behind the dash are the options of the whole filesystem. Anybody may change them, from
-        // another mount of it.
-        let mounts = mountinfo.lines().filter_map(|line| Some(line.split_once(" - ")?.0));
-        let processes = processes().into_iter().map(|p| format!("{} {}", p.pid, p.command));
-        Ok(State {
-            hostname: hostname()?,
-            mounts: mounts.map(str::to_owned).collect(),
-            processes: processes.collect(),
-            cgroups: cgroups().iter().map(|cgroup| cgroup.display().to_string()).collect(),
-            open_files: open_files().into_iter().collect(),
-        })
+        let mut mounts = BTreeSet::new();
+        for line in mountinfo.lines() {
+            // Behind the dash are the options of the whole filesystem. Anybody may change them, from
+            // another mount of it. The fifth field is the mount point (`man 5 proc_pid_mountinfo`).
+            let mount = line.split(" - ").next().unwrap_or(line);
+            let point = mount.split(' ').nth(4).unwrap_or(mount);
+            mounts.insert((point.to_owned(), mount.to_owned()));
+        }
+        let processes = processes().into_iter().map(|it| (it.command, it.pid.to_string()));
+        let cgroups = cgroups().into_iter().map(|dir| (dir.display().to_string(), String::new()));
+        Ok(State(BTreeMap::from([
+            ("hostnames", [(hostname()?, String::new())].into()),
+            ("mounts", mounts),
+            ("processes", processes.collect()),
+            ("cgroups", cgroups.collect()),
+            ("open files", open_files()),
+        ])))
     }
 
     /// Waits until the host is as it was: what was killed may still be on its way out.
     pub fn restored(&self) -> Result<()> {
         eventually(|| {
             let now = State::now()?;
-            ensure!(now.hostname == self.hostname, "the host is called {} now", now.hostname);
-            self.same_mounts(&now)?;
-            self.same_processes(&now)?;
-            same("cgroups", &self.cgroups, &now.cgroups, |cgroup| cgroup)?;
-            same("open files", &self.open_files, &now.open_files, |file| file)
+            self.0.keys().try_for_each(|kind| self.same(kind, &now))
         })
     }
 
     /// Waits until the processes are as they were.
     pub fn processes_restored(&self) -> Result<()> {
-        eventually(|| self.same_processes(&State::now()?))
+        eventually(|| self.same("processes", &State::now()?))
     }
 
     /// Fails unless the mounts are as they were, now.
     pub fn mounts_unchanged(&self) -> Result<()> {
-        self.same_mounts(&State::now()?)
+        self.same("mounts", &State::now()?)
     }
 
-    fn same_mounts(&self, now: &State) -> Result<()> {
+    fn same(&self, kind: &str, now: &State) -> Result<()> {
+        let (old, new) = (&self.0[kind], &now.0[kind]);
+        let more: BTreeSet<_> = new.difference(old).map(|(said, _)| said).collect();
+        let mut less: BTreeSet<_> = old.difference(new).map(|(said, _)| said).collect();
         // If anybody removes a directory, what is mounted on it goes, on every host: not our doing.
-        let mut old = self.mounts.clone();
-        old.retain(|mount| now.mounts.contains(mount) || Path::new(mount_point(mount)).exists());
-        same("mounts", &old, &now.mounts, mount_point)
+        less.retain(|said| kind != "mounts" || Path::new(said).exists());
+        ensure!(more.is_empty(), "{kind} on the host that were not there before: {more:?}");
+        ensure!(less.is_empty(), "{kind} on the host that are gone: {less:?}");
+        Ok(())
     }
-
-    fn same_processes(&self, now: &State) -> Result<()> {
-        same("processes", &self.processes, &now.processes, without_id)
-    }
-}
-
-/// What tells of a process in an error: its command.
-fn without_id(process: &str) -> &str {
-    process.split_once(' ').unwrap_or_default().1
-}
-
-/// The fifth field of a line of mountinfo (`man 5 proc_pid_mountinfo`).
-fn mount_point(mount: &str) -> &str {
-    mount.split(' ').nth(4).unwrap_or(mount)
-}
-
-/// Fails unless two sets are the same. `tell` is what is said of one in them.
-fn same(
-    what: &str,
-    old: &BTreeSet<String>,
-    new: &BTreeSet<String>,
-    tell: fn(&str) -> &str,
-) -> Result<()> {
-    let more: BTreeSet<_> = new.difference(old).map(|one| tell(one)).collect();
-    let less: BTreeSet<_> = old.difference(new).map(|one| tell(one)).collect();
-    ensure!(more.is_empty(), "{what} on the host that were not there before: {more:?}");
-    ensure!(less.is_empty(), "{what} on the host that are gone: {less:?}");
-    Ok(())
 }
 
 /// The host's name.
