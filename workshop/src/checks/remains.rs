@@ -4,9 +4,9 @@ use std::fs::{self, File};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Error, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use nix::fcntl::{Flock, FlockArg};
-use nix::sys::signal::Signal::{SIGKILL, SIGTERM};
+use nix::sys::signal::Signal::SIGTERM;
 
 use super::Check;
 use super::Fails::{Saboteur, Step};
@@ -35,37 +35,34 @@ pub(super) const CHECKS: &[Check] = &[
 
 fn leaves_nothing(runner: &Runner) -> Result<()> {
     let before = State::now()?;
-    runner.run(["true"])?.expect(0)?;
-    before.restored().context("after success")?;
-    runner.run(["false"])?.expect(1)?;
-    before.restored().context("after failure")?;
-    runner.run(["no-such-command"])?.expect(127)?;
-    before.restored().context("after a missing command")?;
-    runner.run(["--rootfs", "/no/such/directory", "true"])?.expect(125)?;
-    before.restored().context("after a missing rootfs")?;
-    runner.sh("kill -9 $$")?.expect(137)?;
-    before.restored().context("after a signal to the command")?;
-    let running = runner.start(&[], "echo ready; while :; do sleep 0.05; done")?;
-    running.signal(SIGTERM)?;
-    running.end()?.expect(143)?;
-    before.restored().context("after a signal to the runner")
+    for (args, code) in [
+        (&["true"][..], 0),
+        (&["false"], 1),
+        (&["no-such-command"], 127),
+        (&["--rootfs", "/no/such/directory", "true"], 125),
+        (&["sh", "-c", "kill -9 $$"], 137),
+    ] {
+        runner.run(args)?.expect(code)?;
+        before.restored()?;
+    }
+    runner.start(&[], LOOP)?.end_by(SIGTERM, 143)?;
+    before.restored()
 }
 
+/// Says that it is ready, and goes on until a signal ends it.
+pub(super) const LOOP: &str = "echo ready; while :; do sleep 0.05; done";
+
 fn has_a_cgroup_while_it_runs(runner: &Runner) -> Result<()> {
-    let running = runner.start(&[], "echo ready; while :; do sleep 0.05; done")?;
-    let there = cgroups();
-    running.signal(SIGTERM)?;
-    running.end()?.expect(143)?;
-    ensure!(!there.is_empty(), "there is none while it runs");
-    let left = cgroups();
-    ensure!(left.is_empty(), "left: {left:?}");
+    let running = runner.start(&[], LOOP)?;
+    ensure!(!cgroups().is_empty(), "there is none while it runs");
+    running.end_by(SIGTERM, 143)?;
+    ensure!(cgroups().is_empty(), "left: {:?}", cgroups());
     Ok(())
 }
 
 fn next_run_cleans_up(runner: &Runner) -> Result<()> {
     let running = runner.start(&["--memory", "64m"], "echo ready; sleep 777")?;
-    running.signal(SIGKILL)?;
-    running.wait()?;
+    running.kill()?;
     ensure!(!cgroups().is_empty(), "the killed run had none");
     eventually(|| {
         runner.run(["true"])?.expect(0)?;
@@ -76,8 +73,7 @@ fn next_run_cleans_up(runner: &Runner) -> Result<()> {
 }
 
 fn spares_others(runner: &Runner) -> Result<()> {
-    let running =
-        runner.start(&[], "trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done")?;
+    let running = runner.start(&[], LOOP)?;
     let there = cgroups();
     ensure!(!there.is_empty(), "there is none to spare");
     for front in [&["env"][..], &["unshare", "--pid", "--fork", "--mount-proc"]] {
@@ -86,29 +82,14 @@ fn spares_others(runner: &Runner) -> Result<()> {
     }
     let now = cgroups();
     ensure!(now == there, "there were {there:?}, now {now:?}");
-    running.signal(SIGTERM)?;
-    running.end()?.expect(7).map(drop)
+    running.end_by(SIGTERM, 143)
 }
 
 const REMOVES_THE_LOCKED: &str = r#"for tree in $(echo "$WORKSHOP_CGROUPS" | tr : ' '); do
     rmdir "$tree"/step05-*; done; exec "$REAL" "$@""#;
 
 fn spares_what_is_locked(runner: &Runner) -> Result<()> {
-    let mut locks = Vec::new();
-    for tree in trees() {
-        let making = tree.join("step05-making");
-        fs::create_dir(&making)?;
-        fs::create_dir(tree.join("step05-staled"))?;
-        let lock = Flock::lock(File::open(making)?, FlockArg::LockExclusive);
-        locks.push(lock.map_err(|(_, error)| error)?);
-    }
-    runner.run(["--memory=64m", "--cpus=1", "true"])?.expect(0)?;
-    for tree in trees() {
-        let (making, stale) = (tree.join("step05-making"), tree.join("step05-staled"));
-        ensure!(making.exists(), "a locked one was removed: {}", making.display());
-        ensure!(!stale.exists(), "it did not remove {}", stale.display());
-    }
-    Ok(())
+    removes(runner, &["step05-staled"], &["step05-making"], true)
 }
 
 const REMOVES_BY_PREFIX: &str = r#"for tree in $(echo "$WORKSHOP_CGROUPS" | tr : ' '); do
@@ -117,18 +98,30 @@ const REMOVES_BY_PREFIX: &str = r#"for tree in $(echo "$WORKSHOP_CGROUPS" | tr :
 fn spares_what_is_not_ours(runner: &Runner) -> Result<()> {
     let theirs = "step05-by-hand/child step05-web.slice step05-abc123/child-of-somebody \
         step05-abc12 step05-abc1234 step05-ab.123 step05-ééé step05-";
-    let stale = ["step05-abc124", "step05-abc125"];
+    let theirs: Vec<_> = theirs.split(' ').collect();
+    removes(runner, &["step05-abc124", "step05-abc125/step05-abc126"], &theirs, false)
+}
+
+/// Fails unless a run removes what is stale, and spares what is somebody's, who may have locked it.
+fn removes(runner: &Runner, stale: &[&str], spared: &[&str], locked: bool) -> Result<()> {
+    let mut locks = Vec::new();
     for tree in trees() {
-        for name in theirs.split(' ').chain(["step05-abc124", "step05-abc125/step05-abc126"]) {
+        for name in spared.iter().chain(stale) {
             let dir = tree.join(name);
             fs::create_dir_all(&dir).with_context(|| format!("mkdir {}", dir.display()))?;
+            if locked && spared.contains(name) {
+                let lock = Flock::lock(File::open(dir)?, FlockArg::LockExclusive);
+                locks.push(lock.map_err(|(_, error)| error)?);
+            }
         }
     }
     runner.run(["--memory=64m", "--cpus=1", "true"])?.expect(0)?;
     for tree in trees() {
-        let gone = theirs.split(' ').find(|name| !tree.join(name).exists());
+        let gone = spared.iter().find(|name| !tree.join(name).exists());
         ensure!(gone.is_none(), "it removed {gone:?} in {}", tree.display());
-        let left = stale.iter().find(|name| tree.join(name).exists());
+        // Of one below another, the upper one, too.
+        let top = |name: &str| tree.join(name.split('/').next().unwrap_or_default());
+        let left = stale.iter().find(|name| top(name).exists());
         ensure!(left.is_none(), "it did not remove {left:?} in {}", tree.display());
     }
     Ok(())
@@ -151,10 +144,9 @@ fn many_at_once(runner: &Runner) -> Result<()> {
     };
     thread::scope(|scope| {
         let threads: Vec<_> = (0..8).map(|_| scope.spawn(runs)).collect();
-        for thread in threads {
-            thread.join().map_err(|_| anyhow!("a thread panicked"))??;
-        }
-        Ok::<_, Error>(())
+        threads
+            .into_iter()
+            .try_for_each(|it| it.join().map_err(|_| anyhow!("a thread panicked"))?)
     })?;
     before.restored()
 }

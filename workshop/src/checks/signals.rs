@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use nix::unistd::{Pid, pipe2};
 
 use super::Check;
 use super::Fails::Saboteur;
-use crate::container::{Runner, alarmed, end, end_in_time};
+use crate::container::{Runner, alarmed, end, end_in_time, on_the_host};
 use crate::machine::eventually;
 
 #[rustfmt::skip] // A check is two lines.
@@ -43,24 +43,22 @@ pub(super) const CHECKS: &[Check] = &[
         "TERM and INT end it even if its start is stuck: nobody reads its standard error."),
 ];
 
-/// A signal mask out of `/proc/self/status`, as a command sees its own.
-fn mask(command: &mut Command) -> Result<u64> {
-    let status = end(command)?.expect(0)?.text();
+/// A signal mask of a command, as it sees it in `/proc/self/status`.
+fn mask(runner: &Runner, front: &[&str], name: &str) -> Result<u64> {
+    let status = end(&mut runner.behind(front, ["grep", name, "/proc/self/status"]))?;
+    let status = status.expect(0)?.text();
     let hex = status.split_whitespace().nth(1).unwrap_or_default();
-    u64::from_str_radix(hex, 16).ok().with_context(|| format!("grep said {status:?}"))
+    u64::from_str_radix(hex, 16).with_context(|| format!("grep said {status:?}"))
 }
 
-const BLOCKED: [&str; 3] = ["grep", "SigBlk", "/proc/self/status"];
-const IGNORED: [&str; 3] = ["grep", "SigIgn", "/proc/self/status"];
-
 fn blocks_no_signals(runner: &Runner) -> Result<()> {
-    let blocked = mask(&mut runner.command(BLOCKED))?;
+    let blocked = mask(runner, &["env"], "SigBlk")?;
     ensure!(blocked == 0, "the command starts with the mask {blocked:#x} of blocked signals");
     Ok(())
 }
 
 fn blocks_all_or_none(runner: &Runner) -> Result<()> {
-    let blocked = mask(&mut runner.behind(&["env", "--block-signal=ILL,TERM,TTIN"], BLOCKED))?;
+    let blocked = mask(runner, &["env", "--block-signal=ILL,TERM,TTIN"], "SigBlk")?;
     let all = bit(SIGILL) | bit(SIGTERM) | bit(SIGTTIN);
     ensure!(blocked == all || blocked == 0, "the caller blocks {all:#x}, the command {blocked:#x}");
     Ok(())
@@ -72,15 +70,12 @@ fn bit(signal: Signal) -> u64 {
 }
 
 fn ignores_no_signals(runner: &Runner) -> Result<()> {
-    let ours = mask(Command::new(IGNORED[0]).args(&IGNORED[1..]))?;
-    let ignored = mask(&mut runner.command(IGNORED))?;
-    ensure!(ignored == ours, "the command ignores {ignored:#x}, its caller {ours:#x}");
-    Ok(())
+    let ours = on_the_host("grep SigIgn /proc/self/status")?;
+    runner.run(["grep", "SigIgn", "/proc/self/status"])?.says(&ours)
 }
 
 fn ignored_stays_ignored(runner: &Runner) -> Result<()> {
-    let front = ["sh", "-c", r#"trap '' HUP USR1; exec "$@""#, "sh"];
-    let ignored = mask(&mut runner.behind(&front, IGNORED))?;
+    let ignored = mask(runner, &["env", "--ignore-signal=HUP,USR1"], "SigIgn")?;
     let wanted = bit(SIGHUP) | bit(SIGUSR1);
     ensure!(ignored & wanted == wanted, "the caller ignores {wanted:#x}, the command {ignored:#x}");
     Ok(())
@@ -110,8 +105,7 @@ fn passes_signals_on(runner: &Runner) -> Result<()> {
         let name = signal.as_str().trim_start_matches("SIG");
         let script = format!("trap 'exit 7' {name}; echo ready; while :; do sleep 0.05; done");
         let running = runner.start(&[], &script)?;
-        running.signal(signal)?;
-        running.end()?.expect(7).with_context(|| format!("after {signal}"))?;
+        running.end_by(signal, 7).with_context(|| format!("after {signal}"))?;
     }
     Ok(())
 }
