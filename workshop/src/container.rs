@@ -23,7 +23,6 @@ use crate::terminal::Terminal;
 
 /// A program that is started as `PROGRAM run [OPTIONS] COMMAND [ARGS]...`.
 pub struct Runner {
-    /// What stands before `[OPTIONS] COMMAND`.
     argv: Vec<OsString>,
     /// What starts it as somebody else: `setpriv …`. Nothing, if we start it.
     pub caller: &'static [&'static str],
@@ -52,12 +51,8 @@ impl Ended {
 
     /// Fails unless the exit code is this.
     pub fn expect(self, code: i32) -> Result<Ended> {
-        ensure!(
-            self.code == code,
-            "exit code {} instead of {code}\n{}",
-            self.code,
-            self.complaint()
-        );
+        let (is, why) = (self.code, self.complaint());
+        ensure!(is == code, "exit code {is} instead of {code}\n{why}");
         Ok(self)
     }
 
@@ -194,10 +189,9 @@ impl Runner {
     pub fn start(&self, options: &[&str], script: &str) -> Result<Running> {
         let args = options.iter().copied().chain(["sh", "-c", script]);
         let mut child = self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-        let mut said = Vec::new();
-        let stdout = child.stdout.as_mut().context("no stdout")?;
+        let (mut said, mut byte) = (Vec::new(), [0]);
         while !said.ends_with(b"ready\n") {
-            let mut byte = [0];
+            let stdout = child.stdout.as_mut().context("no stdout")?;
             if stdout.read(&mut byte).context("read stdout")? == 0 {
                 let ended = Ended::from(child.wait_with_output()?);
                 bail!("it ended with {}, too soon\n{}", ended.code, ended.complaint());
@@ -216,10 +210,9 @@ impl Runner {
     /// How long it takes now until `sleep 777` runs in a container.
     pub fn time_to_start(&self) -> Result<Duration> {
         let started = Instant::now();
-        let mut child = self.sleeping()?;
-        let there = command_below(child.id() as i32, "sleep 777").map(|_| started.elapsed());
-        child.kill()?;
-        child.wait()?;
+        let running = Running { child: self.sleeping()? };
+        let there = command_below(running.pid(), "sleep 777").map(|_| started.elapsed());
+        running.kill()?;
         there
     }
 
@@ -234,9 +227,8 @@ impl Runner {
 
     /// A shell on a terminal of its own, at which the container can be run by hand.
     pub fn terminal(&self) -> Result<Terminal> {
-        let caller = self.caller.iter().map(|word| quoted(word));
-        let argv = self.argv.iter().map(|word| quoted(&word.to_string_lossy()));
-        Terminal::open(caller.chain(argv).collect::<Vec<_>>().join(" "))
+        self.command::<&str>([]);
+        Terminal::open(self.last())
     }
 }
 
@@ -260,13 +252,9 @@ pub fn typed(words: &[OsString]) -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_./=:,+@%".contains(c);
     let typed = words.iter().map(|word| match word.to_string_lossy() {
         word if !word.is_empty() && word.chars().all(plain) => word.into_owned(),
-        word => quoted(&word),
+        word => format!("'{}'", word.replace('\'', r"'\''")),
     });
     typed.collect::<Vec<_>>().join(" ")
-}
-
-fn quoted(word: &str) -> String {
-    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// Copies a root filesystem, without what is in /tmp: that is of other checks.

@@ -43,7 +43,6 @@ impl Terminal {
         Ok(terminal)
     }
 
-    /// Opens one with a leader of its session.
     fn with(leader: &Command, run: String) -> Result<Terminal> {
         let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(Some(&size), None).context("openpty")?;
@@ -65,7 +64,7 @@ impl Terminal {
         File::from(self.master.try_clone()?).write_all(keys.as_bytes()).context("type")
     }
 
-    /// Changes its size, like somebody who drags the corner of a window.
+    /// Changes its size.
     pub fn resize(&self, rows: u16, columns: u16) -> Result<()> {
         self.stty(&["rows", &rows.to_string(), "columns", &columns.to_string()]).map(drop)
     }

@@ -29,7 +29,7 @@ pub(super) const CHECKS: &[Check] = &[
         "Closed standard streams, and a standard error that is full, change no exit code."),
     Check::new("own-hostname", 2, own_hostname, Step(1),
         "`--hostname` names the container, and the host keeps its name."),
-    Check::new("hostname-is-copied", 2, hostname_is_copied, Saboteur(r#"shift; exec "$REAL" run --hostname container "$@""#),
+    Check::new("hostname-is-copied", 2, |it| it.run(["hostname"])?.says(&(hostname()? + "\n")), Saboteur(r#"shift; exec "$REAL" run --hostname container "$@""#),
         "Without `--hostname` the container starts with the host's name.").free(&[1]),
     Check::new("renaming-stays-inside", 2, renaming_stays_inside, Step(1),
         "`hostname NAME` inside renames the container, not the host."),
@@ -92,10 +92,6 @@ fn own_hostname(runner: &Runner) -> Result<()> {
     let before = State::now()?;
     runner.run(["--hostname", "probe", "hostname"])?.says("probe\n")?;
     before.restored()
-}
-
-fn hostname_is_copied(runner: &Runner) -> Result<()> {
-    runner.run(["hostname"])?.says(&(hostname()? + "\n"))
 }
 
 fn renaming_stays_inside(runner: &Runner) -> Result<()> {

@@ -18,9 +18,9 @@ pub(super) const CHECKS: &[Check] = &[
         "A command that is there but cannot be executed ends with 126."),
     Check::new("exit-127", 1, exit_127, Saboteur(r#""$REAL" "$@" || exit 1"#),
         "A command that is not there ends with 127, and one line names it."),
-    Check::new("exit-128-and-signal", 1, exit_128_and_signal, Saboteur(r#""$REAL" "$@" || exit 1"#),
+    Check::new("exit-128-and-signal", 1, |it| killed_by(it, &[1, 2, 9, 13, 15]), Saboteur(r#""$REAL" "$@" || exit 1"#),
         "A command killed by signal n ends with 128 + n."),
-    Check::new("exit-128-and-realtime-signal", 1, exit_128_and_realtime_signal, Saboteur(r#""$REAL" "$@"; code=$?; [ $code -lt 162 ] && exit $code; exit 1"#),
+    Check::new("exit-128-and-realtime-signal", 1, |it| killed_by(it, &[34, 40, 64]), Saboteur(r#""$REAL" "$@"; code=$?; [ $code -lt 162 ] && exit $code; exit 1"#),
         "That holds for real-time signals, too."),
     Check::new("usage-error-125", 1, usage_error_125, Saboteur(r#""$REAL" "$@"; [ $? != 125 ] || exit 2"#),
         "Wrong usage ends with 125, with the usage on standard error."),
@@ -64,14 +64,6 @@ fn exit_127(runner: &Runner) -> Result<()> {
         ensure!(named, "not one line that names {command:?}: {lines:?}");
     }
     Ok(())
-}
-
-fn exit_128_and_signal(runner: &Runner) -> Result<()> {
-    killed_by(runner, &[1, 2, 9, 13, 15])
-}
-
-fn exit_128_and_realtime_signal(runner: &Runner) -> Result<()> {
-    killed_by(runner, &[34, 40, 64])
 }
 
 fn killed_by(runner: &Runner, signals: &[i32]) -> Result<()> {

@@ -25,7 +25,7 @@ pub(crate) const WITH_DEVICES_TO_CHANGE: &str = r#"shift; export REAL; exec unsh
 pub(super) const CHECKS: &[Check] = &[
     Check::new("own-root", 4, own_root, Step(3),
         "`/` is the root filesystem, and the host's files are out of reach."),
-    Check::new("starts-in-the-root", 4, starts_in_the_root, Step(3),
+    Check::new("starts-in-the-root", 4, |it| it.run(["pwd"])?.says("/\n"), Step(3),
         "The command starts in `/`."),
     Check::new("own-proc", 4, own_proc, Step(3),
         "`/proc` shows the container's processes and nobody else's."),
@@ -53,10 +53,6 @@ fn own_root(runner: &Runner) -> Result<()> {
     runner.sh(&format!("ls {both}*"))?.says(&(both + "\n"))
 }
 
-fn starts_in_the_root(runner: &Runner) -> Result<()> {
-    runner.run(["pwd"])?.says("/\n")
-}
-
 fn own_proc(runner: &Runner) -> Result<()> {
     let said = runner.sh("cat /proc/[0-9]*/cmdline")?.expect(0)?.text().replace('\0', " ");
     ensure!(said.contains("cat /proc/[0-9]*/cmdline"), "no sign of itself: {said:?}");
@@ -65,7 +61,7 @@ fn own_proc(runner: &Runner) -> Result<()> {
     Ok(())
 }
 
-/// Says which devices do not what they are there for.
+/// Says which devices do not do what they are there for.
 const DEVICES_WORK: &str = r#"echo lost >/dev/null && test -z "$(cat /dev/null)" || echo null
     for name in zero random urandom; do
         test $(head -c 5 /dev/$name | wc -c) = 5 || echo $name; done

@@ -1,6 +1,7 @@
 //! What is left on the host: nothing, however it ends.
 
 use std::fs::{self, File};
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
@@ -25,9 +26,9 @@ pub(super) const CHECKS: &[Check] = &[
         "A cgroup that a killed runner left is removed by the next run."),
     Check::new("spares-others", 5, spares_others, Step(4),
         "A run removes no cgroup that is in use, across PID namespaces neither."),
-    Check::new("spares-what-is-locked", 5, spares_what_is_locked, Saboteur(REMOVES_THE_LOCKED),
+    Check::new("spares-what-is-locked", 5, |it| removes(it, "step05-staled", "step05-making", true), Saboteur(REMOVES_THE_LOCKED),
         "A cgroup in the making, empty but locked, is spared as well."),
-    Check::new("spares-what-is-not-ours", 5, spares_what_is_not_ours, Saboteur(REMOVES_BY_PREFIX),
+    Check::new("spares-what-is-not-ours", 5, |it| removes(it, STALE, NOT_OURS, false), Saboteur(REMOVES_BY_PREFIX),
         "What is not exactly of our name, or has a cgroup of somebody else's in it, is spared."),
     Check::new("many-at-once", 1, many_at_once, Saboteur(ONE_AT_A_TIME),
         "Many containers at once do not get in each other's way."),
@@ -88,42 +89,31 @@ fn spares_others(runner: &Runner) -> Result<()> {
 const REMOVES_THE_LOCKED: &str = r#"for tree in $(echo "$WORKSHOP_CGROUPS" | tr : ' '); do
     rmdir "$tree"/step05-*; done; exec "$REAL" "$@""#;
 
-fn spares_what_is_locked(runner: &Runner) -> Result<()> {
-    removes(runner, &["step05-staled"], &["step05-making"], true)
-}
-
 const REMOVES_BY_PREFIX: &str = r#"for tree in $(echo "$WORKSHOP_CGROUPS" | tr : ' '); do
     rmdir "$tree"/step05-*/* "$tree"/step05-*; done 2> /dev/null; exec "$REAL" "$@""#;
 
-fn spares_what_is_not_ours(runner: &Runner) -> Result<()> {
-    let theirs = "step05-by-hand/child step05-web.slice step05-abc123/child-of-somebody \
-        step05-abc12 step05-abc1234 step05-ab.123 step05-ééé step05-";
-    let theirs: Vec<_> = theirs.split(' ').collect();
-    removes(runner, &["step05-abc124", "step05-abc125/step05-abc126"], &theirs, false)
-}
+const STALE: &str = "step05-abc124 step05-abc125/step05-abc126 step05-abc125";
+const NOT_OURS: &str = "step05-by-hand/child step05-web.slice step05-abc123/child-of-somebody \
+    step05-abc12 step05-abc1234 step05-ab.123 step05-ééé step05-";
 
 /// Fails unless a run removes what is stale, and spares what is somebody's, who may have locked it.
-fn removes(runner: &Runner, stale: &[&str], spared: &[&str], locked: bool) -> Result<()> {
-    let mut locks = Vec::new();
-    for tree in trees() {
-        for name in spared.iter().chain(stale) {
-            let dir = tree.join(name);
-            fs::create_dir_all(&dir).with_context(|| format!("mkdir {}", dir.display()))?;
-            if locked && spared.contains(name) {
-                let lock = Flock::lock(File::open(dir)?, FlockArg::LockExclusive);
-                locks.push(lock.map_err(|(_, error)| error)?);
-            }
-        }
+fn removes(runner: &Runner, stale: &str, spared: &str, locked: bool) -> Result<()> {
+    let in_each = |names: &str| -> Vec<PathBuf> {
+        trees().iter().flat_map(|tree| names.split(' ').map(|name| tree.join(name))).collect()
+    };
+    let (stale, spared, mut locks) = (in_each(stale), in_each(spared), Vec::new());
+    for dir in stale.iter().chain(&spared) {
+        fs::create_dir_all(dir).with_context(|| format!("mkdir {}", dir.display()))?;
+    }
+    for dir in spared.iter().filter(|_| locked) {
+        let lock = Flock::lock(File::open(dir)?, FlockArg::LockExclusive);
+        locks.push(lock.map_err(|(_, error)| error)?);
     }
     runner.run(["--memory=64m", "--cpus=1", "true"])?.expect(0)?;
-    for tree in trees() {
-        let gone = spared.iter().find(|name| !tree.join(name).exists());
-        ensure!(gone.is_none(), "it removed {gone:?} in {}", tree.display());
-        // Of one below another, the upper one, too.
-        let top = |name: &str| tree.join(name.split('/').next().unwrap_or_default());
-        let left = stale.iter().find(|name| top(name).exists());
-        ensure!(left.is_none(), "it did not remove {left:?} in {}", tree.display());
-    }
+    let gone = spared.iter().find(|dir| !dir.exists());
+    ensure!(gone.is_none(), "it removed {gone:?}");
+    let left = stale.iter().find(|dir| dir.exists());
+    ensure!(left.is_none(), "it did not remove {left:?}");
     Ok(())
 }
 
@@ -133,14 +123,14 @@ const ONE_AT_A_TIME: &str = r#"mkdir "$TMPDIR/mine" || exit 1
 fn many_at_once(runner: &Runner) -> Result<()> {
     let before = State::now()?;
     let alone = runner.run(["true"])?.expect(0)?.stderr;
-    let runs = || -> Result<()> {
-        for _ in for_some(Duration::from_secs(2), 2).take(8) {
+    let runs = || {
+        for_some(Duration::from_secs(2), 2).take(8).try_for_each(|_| {
             let said = runner.run(["true"])?.expect(0)?.stderr;
             // Ids of processes or namespaces, say, may be others.
             let same = said.lines().count() == alone.lines().count();
             ensure!(same, "alone it says {alone:?}, here {said:?}");
-        }
-        Ok(())
+            Ok(())
+        })
     };
     thread::scope(|scope| {
         let threads: Vec<_> = (0..8).map(|_| scope.spawn(runs)).collect();

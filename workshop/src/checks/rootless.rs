@@ -1,13 +1,13 @@
 //! Without root: in a user namespace, and in a cgroup that is delegated to a user.
 
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
 use super::Check;
 use super::Fails::{Saboteur, Step};
-use super::limits::{START_30, started};
+use super::limits::{START_30, could_start};
 use crate::container::{Ended, Runner, end, on_the_host};
 use crate::host::trees;
 
@@ -30,11 +30,10 @@ fn in_a_user_namespace(runner: &Runner) -> Result<()> {
 
 fn no_cgroups_inside(runner: &Runner) -> Result<()> {
     let trees = trees();
-    let there = !trees.is_empty() && trees.iter().all(|tree| tree.is_dir());
-    ensure!(there, "there are no cgroups on the host");
+    ensure!(trees.iter().any(|tree| tree.is_dir()), "there are no cgroups on the host");
     let script = r#"for tree; do test ! -e "$tree" || echo "$tree"; done"#;
-    let command = ["sh", "-c", script, "sh"].map(OsStr::new).into_iter();
-    let command: Vec<_> = command.chain(trees.iter().map(|tree| tree.as_os_str())).collect();
+    let mut command = ["sh", "-c", script, "sh"].map(OsString::from).to_vec();
+    command.extend(trees.into_iter().map(OsString::from));
     for front in [&["env"][..], &["unshare", "-Ur"]] {
         let said = end(&mut runner.behind(front, &command))?.says("");
         said.with_context(|| format!("by {front:?}"))?;
@@ -56,9 +55,7 @@ fn delegated_cgroup(runner: &Runner) -> Result<()> {
         for file in . cgroup.procs cgroup.threads cgroup.subtree_control tasks; do
             [ ! -e "$dir/$file" ] || chown 4711:4711 "$dir/$file" || exit; done; done; done"#;
     on_the_host(delegate)?;
-    let started = started(&as_a_user(runner, START_30)?)?;
-    ensure!(started == 3, "with --pids-limit 5 a shell started {started}");
-    Ok(())
+    could_start(&as_a_user(runner, START_30)?, 3)
 }
 
 fn no_delegated_cgroup(runner: &Runner) -> Result<()> {
