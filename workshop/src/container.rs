@@ -1,6 +1,5 @@
 //! A program that makes containers, and one of its containers: what the checks look at.
 
-use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::Read;
@@ -13,7 +12,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, alarm};
 
@@ -24,13 +23,10 @@ use crate::terminal::Terminal;
 
 /// A program that is started as `PROGRAM run [OPTIONS] COMMAND [ARGS]...`.
 pub struct Runner {
-    /// The program, and what stands before `[OPTIONS] COMMAND`.
     argv: Vec<OsString>,
     /// What starts it as somebody else: `setpriv …`. Nothing, if we start it.
     pub caller: &'static [&'static str],
-    /// How it was started last.
     last: Mutex<Vec<OsString>>,
-    /// The root filesystem of its containers, if they have one.
     rootfs: Option<PathBuf>,
     /// A directory for the files of a check: the same path on the host and in the container.
     place: TempDir,
@@ -55,19 +51,32 @@ impl Ended {
 
     /// Fails unless the exit code is this.
     pub fn expect(self, code: i32) -> Result<Ended> {
-        if self.code == code {
-            return Ok(self);
-        }
-        bail!("exit code {} instead of {code}{}", self.code, self.complaint())
+        let (is, why) = (self.code, self.complaint());
+        ensure!(is == code, "exit code {is} instead of {code}\n{why}");
+        Ok(self)
     }
 
-    /// What it says on standard error, to be put behind an error of ours.
+    /// Fails unless the exit code is 0, and standard output this.
+    pub fn says(self, right: &str) -> Result<()> {
+        let said = self.expect(0)?.text();
+        ensure!(said == right, "it says {said:?} instead of {right:?}");
+        Ok(())
+    }
+
+    /// Fails unless it is one line with these words, in small letters, and 125.
+    pub fn refuses(self, words: &[&str]) -> Result<()> {
+        let ended = self.expect(125)?;
+        let said = ended.stderr.to_lowercase();
+        let one_line = said.lines().count() == 1 && ended.stdout.is_empty();
+        ensure!(one_line, "not one line, but {said:?} and {:?}", ended.text());
+        let missing = words.iter().find(|word| !said.contains(**word));
+        ensure!(missing.is_none(), "no word of {missing:?}: {said:?}");
+        Ok(())
+    }
+
     fn complaint(&self) -> String {
-        let mut said = String::new();
-        for line in self.stderr.lines().filter(|line| !line.starts_with("Running [")) {
-            said += &format!("\n{line}");
-        }
-        if said.is_empty() { said } else { format!(", and it says:{said}") }
+        let lines = self.stderr.lines().filter(|line| !line.starts_with("Running ["));
+        lines.collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -138,10 +147,11 @@ impl Runner {
     }
 
     /// The same, started by another command, such as `env -i`.
-    pub fn behind<S>(&self, front: &[&str], args: impl IntoIterator<Item = S>) -> Command
-    where
-        S: AsRef<OsStr>,
-    {
+    pub fn behind<S: AsRef<OsStr>>(
+        &self,
+        front: &[&str],
+        args: impl IntoIterator<Item = S>,
+    ) -> Command {
         behind(front, &self.command(args))
     }
 
@@ -160,14 +170,9 @@ impl Runner {
 
     /// A copy of the program that every user can reach.
     pub fn copy(&self) -> Result<String> {
-        let mut file = PathBuf::from(&self.argv[0]);
-        if file.components().count() == 1 {
-            let path = env::var_os("PATH").unwrap_or_default();
-            let mut files = env::split_paths(&path).map(|dir| dir.join(&file));
-            file = files.find(|file| file.is_file()).with_context(|| format!("no {file:?}"))?;
-        }
-        let content = fs::read(&file).with_context(|| format!("read {}", file.display()))?;
-        self.put("program", &content, 0o755)
+        let mut cat = Command::new("sh");
+        cat.args(["-c", r#"cat "$(command -v "$0")""#]).arg(&self.argv[0]);
+        self.put("program", &end(&mut cat)?.expect(0)?.stdout, 0o755)
     }
 
     /// Runs a container to its end.
@@ -184,13 +189,12 @@ impl Runner {
     pub fn start(&self, options: &[&str], script: &str) -> Result<Running> {
         let args = options.iter().copied().chain(["sh", "-c", script]);
         let mut child = self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-        let mut said = Vec::new();
-        let stdout = child.stdout.as_mut().context("no stdout")?;
+        let (mut said, mut byte) = (Vec::new(), [0]);
         while !said.ends_with(b"ready\n") {
-            let mut byte = [0];
+            let stdout = child.stdout.as_mut().context("no stdout")?;
             if stdout.read(&mut byte).context("read stdout")? == 0 {
                 let ended = Ended::from(child.wait_with_output()?);
-                bail!("it ended with {}, too soon{}", ended.code, ended.complaint());
+                bail!("it ended with {}, too soon\n{}", ended.code, ended.complaint());
             }
             said.push(byte[0]);
         }
@@ -206,10 +210,9 @@ impl Runner {
     /// How long it takes now until `sleep 777` runs in a container.
     pub fn time_to_start(&self) -> Result<Duration> {
         let started = Instant::now();
-        let mut child = self.sleeping()?;
-        let there = command_below(child.id() as i32, "sleep 777").map(|_| started.elapsed());
-        child.kill()?;
-        child.wait()?;
+        let running = Running { child: self.sleeping()? };
+        let there = command_below(running.pid(), "sleep 777").map(|_| started.elapsed());
+        running.kill()?;
         there
     }
 
@@ -224,9 +227,8 @@ impl Runner {
 
     /// A shell on a terminal of its own, at which the container can be run by hand.
     pub fn terminal(&self) -> Result<Terminal> {
-        let caller = self.caller.iter().map(|word| quoted(word));
-        let argv = self.argv.iter().map(|word| quoted(&word.to_string_lossy()));
-        Terminal::open(caller.chain(argv).collect::<Vec<_>>().join(" "))
+        self.command::<&str>([]);
+        Terminal::open(self.last())
     }
 }
 
@@ -250,21 +252,17 @@ pub fn typed(words: &[OsString]) -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_./=:,+@%".contains(c);
     let typed = words.iter().map(|word| match word.to_string_lossy() {
         word if !word.is_empty() && word.chars().all(plain) => word.into_owned(),
-        word => quoted(&word),
+        word => format!("'{}'", word.replace('\'', r"'\''")),
     });
     typed.collect::<Vec<_>>().join(" ")
 }
 
-fn quoted(word: &str) -> String {
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
 /// Copies a root filesystem, without what is in /tmp: that is of other checks.
 pub fn copy_rootfs(rootfs: &Path, copy: &Path) -> Result<()> {
-    let script = r#"mkdir -p "$1/tmp"; for name in *; do
-        [ "$name" = tmp ] || cp -a "$name" "$1"; done"#;
+    let script = r#"mkdir -p "$0/tmp"; for name in *; do
+        [ "$name" = tmp ] || cp -a "$name" "$0"; done"#;
     let mut shell = Command::new("sh");
-    end(shell.args(["-ec", script, "sh"]).arg(copy).current_dir(rootfs))?.expect(0).map(drop)
+    end(shell.args(["-ec", script]).arg(copy).current_dir(rootfs))?.expect(0).map(drop)
 }
 
 /// A command, with another in front of it that starts it.
@@ -283,6 +281,11 @@ fn words(command: &Command) -> impl Iterator<Item = &OsStr> {
 pub fn end(command: &mut Command) -> Result<Ended> {
     let output = command.output().with_context(|| format!("start {command:?}"))?;
     Ok(output.into())
+}
+
+/// Runs a shell script on the host, which must not fail: what it says.
+pub fn on_the_host(script: &str) -> Result<String> {
+    Ok(end(Command::new("sh").args(["-c", script]))?.expect(0)?.text())
 }
 
 /// Waits for the end of a program: its exit code. It is killed if it does not end.
@@ -339,8 +342,16 @@ impl Running {
         Ok(output.context("read what it says")?.into())
     }
 
-    /// Waits for the end of the runner alone: its exit code.
-    pub fn wait(mut self) -> Result<i32> {
-        end_in_time(&mut self.child)
+    /// Ends it by a signal: then its exit code must be this.
+    pub fn end_by(self, signal: Signal, code: i32) -> Result<()> {
+        self.signal(signal)?;
+        self.end()?.expect(code).map(drop)
+    }
+
+    /// Kills the runner, and waits for its end alone.
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
     }
 }

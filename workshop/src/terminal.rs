@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -44,7 +43,6 @@ impl Terminal {
         Ok(terminal)
     }
 
-    /// Opens one with a leader of its session.
     fn with(leader: &Command, run: String) -> Result<Terminal> {
         let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(Some(&size), None).context("openpty")?;
@@ -66,19 +64,31 @@ impl Terminal {
         File::from(self.master.try_clone()?).write_all(keys.as_bytes()).context("type")
     }
 
-    /// Changes its size, like somebody who drags the corner of a window.
+    /// Changes its size.
     pub fn resize(&self, rows: u16, columns: u16) -> Result<()> {
         self.stty(&["rows", &rows.to_string(), "columns", &columns.to_string()]).map(drop)
     }
 
-    /// Its settings, in the words of stty.
-    pub fn settings(&self) -> Result<String> {
-        self.stty(&["-a"])
+    /// Its settings, in the words of stty, and the process group in the foreground.
+    pub fn state(&self) -> Result<(String, Pid)> {
+        Ok((self.stty(&["-a"])?, self.foreground()?))
     }
 
     fn stty(&self, args: &[&str]) -> Result<String> {
-        let said = end(Command::new("stty").args(args).stdin(self.master.try_clone()?))?;
-        Ok(said.expect(0).context("stty")?.text())
+        let mut stty = Command::new("stty");
+        Ok(end(stty.args(args).stdin(self.master.try_clone()?))?.expect(0)?.text())
+    }
+
+    /// Types a line, and waits until a text is shown.
+    pub fn enter(&mut self, line: &str, shown: &str) -> Result<()> {
+        self.keys(&format!("{line}\n"))?;
+        self.wait_for(shown).with_context(|| format!("after {line:?}"))
+    }
+
+    /// Runs a command in a container, and waits until it sleeps.
+    pub fn start(&mut self, command: &str) -> Result<Process> {
+        self.keys(&format!("{} {command}\n", self.run))?;
+        self.wait_for_state(command, 'S')
     }
 
     /// Does it show a text, after what was waited for last?
@@ -122,15 +132,6 @@ impl Terminal {
             self.screen.drain(..at + text.len());
             Ok(())
         })
-    }
-
-    /// What it shows, after what was waited for last, within some time.
-    pub fn watch(&mut self, time: Duration) -> Result<String> {
-        let end = Instant::now() + time;
-        while Instant::now() < end {
-            self.read()?;
-        }
-        Ok(std::mem::take(&mut self.screen))
     }
 
     fn read(&mut self) -> Result<()> {

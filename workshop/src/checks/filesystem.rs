@@ -1,18 +1,13 @@
 //! The filesystem: a root, a `/proc`, a `/dev` and a `/sys` of its own, and mounts that stay inside.
 
-use std::fs::{self, File, Permissions};
-use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
+use std::fs::{self, File};
 
 use anyhow::{Context, Result, ensure};
 use nix::fcntl::{Flock, FlockArg};
-use nix::mount::{MsFlags, mount};
-use nix::sys::signal::Signal::SIGKILL;
-use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
 use super::Check;
 use super::Fails::{Saboteur, Step};
-use crate::container::{Runner, end};
+use crate::container::{Runner, end, on_the_host};
 use crate::host::State;
 
 /// A root by chroot(2), with the host's `/proc` in it.
@@ -30,7 +25,7 @@ pub(crate) const WITH_DEVICES_TO_CHANGE: &str = r#"shift; export REAL; exec unsh
 pub(super) const CHECKS: &[Check] = &[
     Check::new("own-root", 4, own_root, Step(3),
         "`/` is the root filesystem, and the host's files are out of reach."),
-    Check::new("starts-in-the-root", 4, starts_in_the_root, Step(3),
+    Check::new("starts-in-the-root", 4, |it| it.run(["pwd"])?.says("/\n"), Step(3),
         "The command starts in `/`."),
     Check::new("own-proc", 4, own_proc, Step(3),
         "`/proc` shows the container's processes and nobody else's."),
@@ -54,17 +49,8 @@ pub(super) const CHECKS: &[Check] = &[
 
 fn own_root(runner: &Runner) -> Result<()> {
     let both = runner.put("both", b"", 0o644)?;
-    let host = format!("{both}-not");
-    fs::write(&host, "")?;
-    runner.sh(&format!("test -e {both}"))?.expect(0).context("a file of the root filesystem")?;
-    runner.sh(&format!("test -e {host}"))?.expect(1).context("a file of the host")?;
-    Ok(())
-}
-
-fn starts_in_the_root(runner: &Runner) -> Result<()> {
-    let said = runner.run(["pwd"])?.expect(0)?.text();
-    ensure!(said == "/\n", "it starts in {said:?}");
-    Ok(())
+    fs::write(format!("{both}-not"), "")?;
+    runner.sh(&format!("ls {both}*"))?.says(&(both + "\n"))
 }
 
 fn own_proc(runner: &Runner) -> Result<()> {
@@ -75,53 +61,35 @@ fn own_proc(runner: &Runner) -> Result<()> {
     Ok(())
 }
 
-/// What the devices are there for.
-const DEVICES_WORK: &[&str] = &[
-    "echo lost > /dev/null && test -z \"$(cat /dev/null)\"",
-    "test $(head -c 5 /dev/zero | wc -c) = 5",
-    "! echo full > /dev/full",
-    "test $(head -c 5 /dev/random | wc -c) = 5",
-    "test $(head -c 5 /dev/urandom | wc -c) = 5",
-    "test -c /dev/tty",
-];
+/// Says which devices do not do what they are there for.
+const DEVICES_WORK: &str = r#"echo lost >/dev/null && test -z "$(cat /dev/null)" || echo null
+    for name in zero random urandom; do
+        test $(head -c 5 /dev/$name | wc -c) = 5 || echo $name; done
+    ! echo full >/dev/full || echo full
+    test -c /dev/tty || echo tty"#;
+
+/// Says what else of `/dev` does not work.
+const STREAMS_WORK: &str = "echo kept >/dev/shm/file; test $(cat /dev/shm/file) = kept || echo shm
+    test $(echo through | cat /dev/stdin) = through || echo stdin
+    test $(echo through >/dev/stdout) = through || echo stdout
+    test $(echo through | cat /dev/fd/0) = through || echo fd
+    exec 3<>/dev/ptmx; test -c /dev/pts/0 || echo pts";
 
 fn own_dev(runner: &Runner) -> Result<()> {
-    let said = runner.run(["ls", "/dev"])?.expect(0)?.text();
-    let names = "fd full null ptmx pts random shm stderr stdin stdout tty urandom zero";
-    ensure!(said.split_whitespace().eq(names.split(' ')), "/dev holds {said:?}");
-    let others = [
-        "echo kept > /dev/shm/file && test $(cat /dev/shm/file) = kept",
-        "test $(echo through | cat /dev/stdin) = through",
-        "test $(echo through > /dev/stdout) = through",
-        "test $(echo through | cat /dev/fd/0) = through",
-        "exec 3<>/dev/ptmx && test -c /dev/pts/0",
-    ];
-    for script in DEVICES_WORK.iter().copied().chain(others) {
-        runner.sh(script)?.expect(0).with_context(|| script.to_owned())?;
-    }
-    Ok(())
+    let names = "fd full null ptmx pts random shm stderr stdin stdout tty urandom zero\n";
+    runner.sh("cd /dev; echo *")?.says(names)?;
+    runner.sh(DEVICES_WORK)?.says("")?;
+    runner.sh(STREAMS_WORK)?.says("")
 }
 
 fn dev_has_a_size(runner: &Runner) -> Result<()> {
-    for dir in ["/dev", "/dev/shm"] {
-        let said = runner.run(["df", "-k", dir])?.expect(0)?.text();
-        let size = said.lines().last().and_then(|line| line.split_whitespace().nth(1));
-        ensure!(size == Some("65536"), "{dir} has {size:?} KiB: {said}");
-    }
-    let more = runner.sh("head -c 65m /dev/zero > /dev/shm/file")?;
-    ensure!(more.code != 0, "65 MiB went into /dev/shm");
-    Ok(())
+    let sizes = "for dir in /dev /dev/shm; do df -k $dir | awk 'END { print $2 }'; done";
+    runner.sh(sizes)?.says("65536\n65536\n")?;
+    runner.sh("! head -c 65m /dev/zero >/dev/shm/file")?.expect(0).map(drop)
 }
 
 /// The devices of a container, which are the host's.
-const DEVICES: &[(&str, u64, u64)] = &[
-    ("null", 1, 3),
-    ("zero", 1, 5),
-    ("full", 1, 7),
-    ("random", 1, 8),
-    ("urandom", 1, 9),
-    ("tty", 5, 0),
-];
+const DEVICES: &str = "null zero full random urandom tty";
 
 /// Parts of `/proc` and `/sys` that are the host's, and something in each.
 const PARTS: &str = "/proc/sys /proc/sys/kernel/hostname /proc/bus /proc/bus/pci /proc/fs /proc/irq \
@@ -133,18 +101,11 @@ const PARTS: &str = "/proc/sys /proc/sys/kernel/hostname /proc/bus /proc/bus/pci
 /// mounted later, so it is a new one that is looked at, on `/mnt`.
 fn objects() -> Result<Vec<String>> {
     let script = format!(
-        "mount -t proc proc /mnt; cd /dev; stat -c '%a %u:%g /dev/%n %Y' {}
-        for part in {PARTS}; do [ ! -e $part ] || stat -c '%a %u:%g %n' $part; done; umount /mnt",
-        devices("")
+        "mount -t proc proc /mnt; cd /dev; stat -c '%a %u:%g /dev/%n %Y' {DEVICES}
+        for part in {PARTS}; do [ ! -e $part ] || stat -c '%a %u:%g %n' $part; done; umount /mnt"
     );
-    let script = script.replace("/proc/", "/mnt/");
-    let said = end(Command::new("sh").args(["-c", &script]))?.expect(0)?.text();
+    let said = on_the_host(&script.replace("/proc/", "/mnt/"))?;
     Ok(said.lines().map(|line| line.replace("/mnt", "/proc")).collect())
-}
-
-/// The devices' names, in a directory.
-fn devices(dir: &str) -> String {
-    DEVICES.iter().map(|(name, ..)| format!("{dir}{name} ")).collect()
 }
 
 /// Holds what a throw-away host has not of its own, but of the machine: `/proc` and `/sys`.
@@ -155,14 +116,10 @@ pub(crate) fn hold_the_machine() -> Result<Flock<File>> {
 
 /// Gives this host devices that are its own: those of the machine are not to come to harm.
 pub(crate) fn own_devices() -> Result<()> {
-    let mode = Some("mode=755");
-    mount(Some("dev"), "/dev", Some("tmpfs"), MsFlags::empty(), mode).context("mount")?;
-    for (name, major, minor) in DEVICES {
-        let place = format!("/dev/{name}");
-        mknod(place.as_str(), SFlag::S_IFCHR, Mode::empty(), makedev(*major, *minor))?;
-        fs::set_permissions(place, Permissions::from_mode(0o666))?;
-    }
-    Ok(())
+    let script = "mount -t tmpfs -o mode=755 dev /dev && cd /dev || exit
+        set -- null 1 3 zero 1 5 full 1 7 random 1 8 urandom 1 9 tty 5 0
+        while [ $# != 0 ]; do mknod -m 666 $1 c $2 $3; shift 3; done";
+    on_the_host(script).map(drop)
 }
 
 fn nothing_of_the_host_changes(runner: &Runner) -> Result<()> {
@@ -170,49 +127,38 @@ fn nothing_of_the_host_changes(runner: &Runner) -> Result<()> {
     let _held = hold_the_machine()?;
     // What it sets in `/proc` and `/sys` does no harm.
     let script = format!(
-        "for it in {}; do chmod 600 $it; chown 7:7 $it; touch -d '2001-02-03 04:05' $it; done; \
-         for it in {PARTS}; do chmod +t $it; chown :7 $it; done; exit 0",
-        devices("/dev/"),
+        "cd /dev; for it in {DEVICES}; do
+            chmod 600 $it; chown 7:7 $it; touch -d '2001-02-03 04:05' $it; done
+        for it in {PARTS}; do chmod +t $it; chown :7 $it; done; exit 0"
     );
     let before = objects()?;
     for front in [&["env"][..], &["unshare", "-Ur"]] {
+        let by = || format!("by {front:?}");
         let tried = end(&mut runner.behind(front, ["sh", "-c", &script]));
         let now = objects()?;
         let changed: Vec<_> = before.iter().filter(|line| !now.contains(line)).collect();
         for line in &changed {
             // There is no other `/proc` or `/sys` for us.
             let fields: Vec<_> = line.split(' ').collect();
-            let restore = format!("chown {1} {2}; chmod {0} {2}", fields[0], fields[1], fields[2]);
-            end(Command::new("sh").args(["-c", &restore]))?;
+            on_the_host(&format!("chown {1} {2}; chmod {0} {2}", fields[0], fields[1], fields[2]))?;
         }
-        tried?.expect(0).with_context(|| format!("by {front:?}"))?;
-        let is = now.iter().find(|line| !before.contains(line));
-        ensure!(changed.is_empty(), "by {front:?}: {:?} became {is:?}", changed[0]);
-        for script in DEVICES_WORK {
-            let said = end(&mut runner.behind(front, ["sh", "-c", script]))?;
-            said.expect(0).with_context(|| format!("by {front:?}: {script}"))?;
-        }
+        tried?.expect(0).with_context(by)?;
+        ensure!(changed.is_empty(), "by {front:?}: {changed:?} became others of {now:?}");
+        end(&mut runner.behind(front, ["sh", "-c", DEVICES_WORK]))?.says("").with_context(by)?;
     }
     Ok(())
 }
 
 fn read_only_sys(runner: &Runner) -> Result<()> {
-    let said = runner.sh("ls /sys; grep ' /sys ' /proc/mounts")?.expect(0)?.text();
-    ensure!(said.contains("kernel\n"), "/sys shows {said:?}");
-    let options = said.lines().last().and_then(|line| line.split(' ').nth(3)).unwrap_or_default();
-    ensure!(options.split(',').any(|option| option == "ro"), "/sys is mounted {options}");
+    let script = "ls -d /sys/kernel; grep ' /sys ' /proc/mounts | tail -n 1 | cut -d ' ' -f 4";
+    let said = runner.sh(script)?.expect(0)?.text();
+    ensure!(said.starts_with("/sys/kernel\nro,"), "/sys, and its options: {said:?}");
     Ok(())
 }
 
 fn lets_go_of_the_host(runner: &Runner) -> Result<()> {
-    let none = None::<&str>;
-    mount(Some("of-the-host"), "/mnt", Some("tmpfs"), MsFlags::empty(), none).context("mount")?;
-    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-    ensure!(mounts.contains("of-the-host"), "it is not even on the host");
-    let inside = runner.run(["cat", "/proc/self/mountinfo"])?.expect(0)?.text();
-    let left = inside.lines().find(|line| line.contains("of-the-host"));
-    ensure!(left.is_none(), "a mount of the host's is inside: {}", left.unwrap_or_default());
-    Ok(())
+    on_the_host("mount -t tmpfs of-the-host /mnt")?;
+    runner.sh("grep of-the-host /proc/self/mountinfo; exit 0")?.says("")
 }
 
 fn root_cannot_leave(runner: &Runner) -> Result<()> {
@@ -229,31 +175,26 @@ fn root_cannot_leave(runner: &Runner) -> Result<()> {
 }
 
 fn no_symlink_leads_out(runner: &Runner) -> Result<()> {
-    let marker = runner.put("marker", b"", 0o644)?;
-    let host = format!("{marker}-of-the-host");
+    let host = format!("{}-not", runner.put("both", b"", 0o644)?);
     fs::write(&host, "")?;
     let rootfs = runner.own_rootfs()?.display().to_string();
-    let shell = |script: String| end(Command::new("sh").args(["-c", &script]))?.expect(0);
     runner.run(["--rootfs", &rootfs, "true"])?.expect(0).context("as it was")?;
     for name in ["proc", "dev", "sys"] {
-        shell(format!("cd {rootfs} && rmdir {name} && ln -s .. {name}"))?;
+        on_the_host(&format!("cd {rootfs} && rmdir {name} && ln -s .. {name}"))?;
         let said = runner.run(["--rootfs", &rootfs, "ls", &format!("/{name}{host}")])?;
         ensure!(said.code != 0, "/{name} led to the host: {}", said.text());
-        shell(format!("cd {rootfs} && rm {name} && mkdir {name}"))?;
+        on_the_host(&format!("cd {rootfs} && rm {name} && mkdir {name}"))?;
     }
     Ok(())
 }
 
 fn mounts_stay_inside(runner: &Runner) -> Result<()> {
     let before = State::now()?;
-    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-    let root = mounts.lines().find(|line| line.split(' ').nth(4) == Some("/")).unwrap_or_default();
-    ensure!(root.contains(" shared:"), "/ is not shared on this host: {root}");
+    on_the_host("grep ' / [^ ]* shared:' /proc/self/mountinfo").context("/ is not shared")?;
     let script = "mount -t tmpfs of-the-container /tmp && grep of-the-container /proc/mounts
         echo ready; sleep 777";
     let running = runner.start(&[], script)?;
     before.mounts_unchanged().context("while it runs")?;
-    running.signal(SIGKILL)?;
-    running.wait()?;
+    running.kill()?;
     before.mounts_unchanged()
 }

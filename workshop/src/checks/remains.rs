@@ -1,12 +1,13 @@
 //! What is left on the host: nothing, however it ends.
 
 use std::fs::{self, File};
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Error, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use nix::fcntl::{Flock, FlockArg};
-use nix::sys::signal::Signal::{SIGKILL, SIGTERM};
+use nix::sys::signal::Signal::SIGTERM;
 
 use super::Check;
 use super::Fails::{Saboteur, Step};
@@ -25,9 +26,9 @@ pub(super) const CHECKS: &[Check] = &[
         "A cgroup that a killed runner left is removed by the next run."),
     Check::new("spares-others", 5, spares_others, Step(4),
         "A run removes no cgroup that is in use, across PID namespaces neither."),
-    Check::new("spares-what-is-locked", 5, spares_what_is_locked, Saboteur(REMOVES_THE_LOCKED),
+    Check::new("spares-what-is-locked", 5, |it| removes(it, "step05-staled", "step05-making", true), Saboteur(REMOVES_THE_LOCKED),
         "A cgroup in the making, empty but locked, is spared as well."),
-    Check::new("spares-what-is-not-ours", 5, spares_what_is_not_ours, Saboteur(REMOVES_BY_PREFIX),
+    Check::new("spares-what-is-not-ours", 5, |it| removes(it, STALE, NOT_OURS, false), Saboteur(REMOVES_BY_PREFIX),
         "What is not exactly of our name, or has a cgroup of somebody else's in it, is spared."),
     Check::new("many-at-once", 1, many_at_once, Saboteur(ONE_AT_A_TIME),
         "Many containers at once do not get in each other's way."),
@@ -35,37 +36,34 @@ pub(super) const CHECKS: &[Check] = &[
 
 fn leaves_nothing(runner: &Runner) -> Result<()> {
     let before = State::now()?;
-    runner.run(["true"])?.expect(0)?;
-    before.restored().context("after success")?;
-    runner.run(["false"])?.expect(1)?;
-    before.restored().context("after failure")?;
-    runner.run(["no-such-command"])?.expect(127)?;
-    before.restored().context("after a missing command")?;
-    runner.run(["--rootfs", "/no/such/directory", "true"])?.expect(125)?;
-    before.restored().context("after a missing rootfs")?;
-    runner.sh("kill -9 $$")?.expect(137)?;
-    before.restored().context("after a signal to the command")?;
-    let running = runner.start(&[], "echo ready; while :; do sleep 0.05; done")?;
-    running.signal(SIGTERM)?;
-    running.end()?.expect(143)?;
-    before.restored().context("after a signal to the runner")
+    for (args, code) in [
+        (&["true"][..], 0),
+        (&["false"], 1),
+        (&["no-such-command"], 127),
+        (&["--rootfs", "/no/such/directory", "true"], 125),
+        (&["sh", "-c", "kill -9 $$"], 137),
+    ] {
+        runner.run(args)?.expect(code)?;
+        before.restored()?;
+    }
+    runner.start(&[], LOOP)?.end_by(SIGTERM, 143)?;
+    before.restored()
 }
 
+/// Says that it is ready, and goes on until a signal ends it.
+pub(super) const LOOP: &str = "echo ready; while :; do sleep 0.05; done";
+
 fn has_a_cgroup_while_it_runs(runner: &Runner) -> Result<()> {
-    let running = runner.start(&[], "echo ready; while :; do sleep 0.05; done")?;
-    let there = cgroups();
-    running.signal(SIGTERM)?;
-    running.end()?.expect(143)?;
-    ensure!(!there.is_empty(), "there is none while it runs");
-    let left = cgroups();
-    ensure!(left.is_empty(), "left: {left:?}");
+    let running = runner.start(&[], LOOP)?;
+    ensure!(!cgroups().is_empty(), "there is none while it runs");
+    running.end_by(SIGTERM, 143)?;
+    ensure!(cgroups().is_empty(), "left: {:?}", cgroups());
     Ok(())
 }
 
 fn next_run_cleans_up(runner: &Runner) -> Result<()> {
     let running = runner.start(&["--memory", "64m"], "echo ready; sleep 777")?;
-    running.signal(SIGKILL)?;
-    running.wait()?;
+    running.kill()?;
     ensure!(!cgroups().is_empty(), "the killed run had none");
     eventually(|| {
         runner.run(["true"])?.expect(0)?;
@@ -76,8 +74,7 @@ fn next_run_cleans_up(runner: &Runner) -> Result<()> {
 }
 
 fn spares_others(runner: &Runner) -> Result<()> {
-    let running =
-        runner.start(&[], "trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done")?;
+    let running = runner.start(&[], LOOP)?;
     let there = cgroups();
     ensure!(!there.is_empty(), "there is none to spare");
     for front in [&["env"][..], &["unshare", "--pid", "--fork", "--mount-proc"]] {
@@ -86,51 +83,37 @@ fn spares_others(runner: &Runner) -> Result<()> {
     }
     let now = cgroups();
     ensure!(now == there, "there were {there:?}, now {now:?}");
-    running.signal(SIGTERM)?;
-    running.end()?.expect(7).map(drop)
+    running.end_by(SIGTERM, 143)
 }
 
 const REMOVES_THE_LOCKED: &str = r#"for tree in $(echo "$WORKSHOP_CGROUPS" | tr : ' '); do
     rmdir "$tree"/step05-*; done; exec "$REAL" "$@""#;
 
-fn spares_what_is_locked(runner: &Runner) -> Result<()> {
-    let mut locks = Vec::new();
-    for tree in trees() {
-        let making = tree.join("step05-making");
-        fs::create_dir(&making)?;
-        fs::create_dir(tree.join("step05-staled"))?;
-        let lock = Flock::lock(File::open(making)?, FlockArg::LockExclusive);
-        locks.push(lock.map_err(|(_, error)| error)?);
-    }
-    runner.run(["--memory=64m", "--cpus=1", "true"])?.expect(0)?;
-    for tree in trees() {
-        let (making, stale) = (tree.join("step05-making"), tree.join("step05-staled"));
-        ensure!(making.exists(), "a locked one was removed: {}", making.display());
-        ensure!(!stale.exists(), "it did not remove {}", stale.display());
-    }
-    Ok(())
-}
-
 const REMOVES_BY_PREFIX: &str = r#"for tree in $(echo "$WORKSHOP_CGROUPS" | tr : ' '); do
     rmdir "$tree"/step05-*/* "$tree"/step05-*; done 2> /dev/null; exec "$REAL" "$@""#;
 
-fn spares_what_is_not_ours(runner: &Runner) -> Result<()> {
-    let theirs = "step05-by-hand/child step05-web.slice step05-abc123/child-of-somebody \
-        step05-abc12 step05-abc1234 step05-ab.123 step05-ééé step05-";
-    let stale = ["step05-abc124", "step05-abc125"];
-    for tree in trees() {
-        for name in theirs.split(' ').chain(["step05-abc124", "step05-abc125/step05-abc126"]) {
-            let dir = tree.join(name);
-            fs::create_dir_all(&dir).with_context(|| format!("mkdir {}", dir.display()))?;
-        }
+const STALE: &str = "step05-abc124 step05-abc125/step05-abc126 step05-abc125";
+const NOT_OURS: &str = "step05-by-hand/child step05-web.slice step05-abc123/child-of-somebody \
+    step05-abc12 step05-abc1234 step05-ab.123 step05-ééé step05-";
+
+/// Fails unless a run removes what is stale, and spares what is somebody's, who may have locked it.
+fn removes(runner: &Runner, stale: &str, spared: &str, locked: bool) -> Result<()> {
+    let in_each = |names: &str| -> Vec<PathBuf> {
+        trees().iter().flat_map(|tree| names.split(' ').map(|name| tree.join(name))).collect()
+    };
+    let (stale, spared, mut locks) = (in_each(stale), in_each(spared), Vec::new());
+    for dir in stale.iter().chain(&spared) {
+        fs::create_dir_all(dir).with_context(|| format!("mkdir {}", dir.display()))?;
+    }
+    for dir in spared.iter().filter(|_| locked) {
+        let lock = Flock::lock(File::open(dir)?, FlockArg::LockExclusive);
+        locks.push(lock.map_err(|(_, error)| error)?);
     }
     runner.run(["--memory=64m", "--cpus=1", "true"])?.expect(0)?;
-    for tree in trees() {
-        let gone = theirs.split(' ').find(|name| !tree.join(name).exists());
-        ensure!(gone.is_none(), "it removed {gone:?} in {}", tree.display());
-        let left = stale.iter().find(|name| tree.join(name).exists());
-        ensure!(left.is_none(), "it did not remove {left:?} in {}", tree.display());
-    }
+    let gone = spared.iter().find(|dir| !dir.exists());
+    ensure!(gone.is_none(), "it removed {gone:?}");
+    let left = stale.iter().find(|dir| dir.exists());
+    ensure!(left.is_none(), "it did not remove {left:?}");
     Ok(())
 }
 
@@ -140,21 +123,20 @@ const ONE_AT_A_TIME: &str = r#"mkdir "$TMPDIR/mine" || exit 1
 fn many_at_once(runner: &Runner) -> Result<()> {
     let before = State::now()?;
     let alone = runner.run(["true"])?.expect(0)?.stderr;
-    let runs = || -> Result<()> {
-        for _ in for_some(Duration::from_secs(2), 2).take(8) {
+    let runs = || {
+        for_some(Duration::from_secs(2), 2).take(8).try_for_each(|_| {
             let said = runner.run(["true"])?.expect(0)?.stderr;
             // Ids of processes or namespaces, say, may be others.
             let same = said.lines().count() == alone.lines().count();
             ensure!(same, "alone it says {alone:?}, here {said:?}");
-        }
-        Ok(())
+            Ok(())
+        })
     };
     thread::scope(|scope| {
         let threads: Vec<_> = (0..8).map(|_| scope.spawn(runs)).collect();
-        for thread in threads {
-            thread.join().map_err(|_| anyhow!("a thread panicked"))??;
-        }
-        Ok::<_, Error>(())
+        threads
+            .into_iter()
+            .try_for_each(|it| it.join().map_err(|_| anyhow!("a thread panicked"))?)
     })?;
     before.restored()
 }

@@ -1,16 +1,14 @@
 //! Without root: in a user namespace, and in a cgroup that is delegated to a user.
 
 use std::ffi::OsString;
-use std::os::unix::fs::chown;
-use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
 use super::Check;
 use super::Fails::{Saboteur, Step};
-use super::limits::{START_30, started};
-use crate::container::{Ended, Runner, behind, end};
+use super::limits::{START_30, could_start};
+use crate::container::{Ended, Runner, end, on_the_host};
 use crate::host::trees;
 
 #[rustfmt::skip] // A check is two lines.
@@ -27,21 +25,18 @@ pub(super) const CHECKS: &[Check] = &[
 
 fn in_a_user_namespace(runner: &Runner) -> Result<()> {
     let script = "id -u; ls /sys/kernel /proc/self /dev/null /dev/pts/ptmx >&2; echo $?";
-    let said = end(&mut behind(&["unshare", "-Ur"], &runner.command(["sh", "-c", script])))?;
-    ensure!(said.text() == "0\n0\n", "it says {:?}, and {:?}", said.text(), said.stderr);
-    said.expect(0).map(drop)
+    end(&mut runner.behind(&["unshare", "-Ur"], ["sh", "-c", script]))?.says("0\n0\n")
 }
 
 fn no_cgroups_inside(runner: &Runner) -> Result<()> {
-    ensure!(!trees().is_empty(), "there are no cgroups on the host");
+    let trees = trees();
+    ensure!(trees.iter().any(|tree| tree.is_dir()), "there are no cgroups on the host");
+    let script = r#"for tree; do test ! -e "$tree" || echo "$tree"; done"#;
+    let mut command = ["sh", "-c", script, "sh"].map(OsString::from).to_vec();
+    command.extend(trees.into_iter().map(OsString::from));
     for front in [&["env"][..], &["unshare", "-Ur"]] {
-        for tree in trees() {
-            ensure!(tree.is_dir(), "{} is not even on the host", tree.display());
-            let look = format!("test ! -e {}", tree.display());
-            end(&mut behind(front, &runner.command(["sh", "-c", &look])))?
-                .expect(0)
-                .with_context(|| format!("by {front:?}: {}", tree.display()))?;
-        }
+        let said = end(&mut runner.behind(front, &command))?.says("");
+        said.with_context(|| format!("by {front:?}"))?;
     }
     Ok(())
 }
@@ -52,30 +47,18 @@ fn as_a_user(runner: &Runner, script: &str) -> Result<Ended> {
     let mut user = Command::new("setpriv");
     user.args(["--reuid", "4711", "--regid", "4711", "--clear-groups", "unshare", "-Ur"]);
     user.env("ROOTFS", runner.own_rootfs()?);
-    let args: Vec<OsString> = command.get_args().map(OsString::from).collect();
-    end(user.arg(runner.copy()?).args(args))
+    end(user.arg(runner.copy()?).args(command.get_args()))
 }
 
 fn delegated_cgroup(runner: &Runner) -> Result<()> {
-    let delegate = |path: &Path| chown(path, Some(4711), Some(4711));
-    for tree in trees() {
-        for dir in [tree.clone(), tree.join("host")] {
-            for file in ["", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control", "tasks"] {
-                let path = dir.join(file);
-                if path.exists() {
-                    delegate(&path).with_context(|| format!("chown {}", path.display()))?;
-                }
-            }
-        }
-    }
-    let started = started(&as_a_user(runner, START_30)?)?;
-    ensure!(started == 3, "with --pids-limit 5 a shell started {started}");
-    Ok(())
+    let delegate = r#"IFS=:; for tree in $WORKSHOP_CGROUPS; do for dir in "$tree" "$tree/host"; do
+        for file in . cgroup.procs cgroup.threads cgroup.subtree_control tasks; do
+            [ ! -e "$dir/$file" ] || chown 4711:4711 "$dir/$file" || exit; done; done; done"#;
+    on_the_host(delegate)?;
+    could_start(&as_a_user(runner, START_30)?, 3)
 }
 
 fn no_delegated_cgroup(runner: &Runner) -> Result<()> {
-    let said = as_a_user(runner, "echo started")?.expect(125)?;
-    let how = "systemd-run --user --scope -p Delegate=yes unshare -Ur";
-    ensure!(said.stderr.contains(how) && said.text().is_empty(), "it says {:?}", said.stderr);
-    Ok(())
+    let how = "systemd-run --user --scope -p delegate=yes unshare -ur";
+    as_a_user(runner, "echo started")?.refuses(&[how])
 }

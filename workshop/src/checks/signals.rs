@@ -1,27 +1,25 @@
 //! Signals: what reaches the command, and in which state it finds them.
 
 use std::fs::File;
-use std::io::{Read, Write};
-use std::process::{Child, Command, Stdio};
+use std::io::Write;
+use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::signal::Signal::{
-    self, SIGALRM, SIGHUP, SIGILL, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGUSR1, SIGUSR2,
-};
+use nix::sys::signal::Signal::{self, SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use nix::sys::signal::kill;
 use nix::unistd::{Pid, pipe2};
 
 use super::Check;
 use super::Fails::Saboteur;
-use crate::container::{Runner, alarmed, end, end_in_time};
+use crate::container::{Runner, alarmed, end, end_in_time, on_the_host};
 use crate::machine::eventually;
 
 #[rustfmt::skip] // A check is two lines.
 pub(super) const CHECKS: &[Check] = &[
-    Check::new("blocks-no-signals", 1, blocks_no_signals, Saboteur(r#"shift; exec env --block-signal=TERM "$@""#),
+    Check::new("blocks-no-signals", 1, |it| it.run(BLOCKED)?.says(NONE), Saboteur(r#"shift; exec env --block-signal=TERM "$@""#),
         "The command starts with no signal blocked."),
     Check::new("blocks-all-or-none", 1, blocks_all_or_none, Saboteur(r#"shift; exec env --block-signal=USR1 "$@""#),
         "What the caller blocks is blocked in the command, all of it, or nothing."),
@@ -43,47 +41,30 @@ pub(super) const CHECKS: &[Check] = &[
         "TERM and INT end it even if its start is stuck: nobody reads its standard error."),
 ];
 
-/// A signal mask out of `/proc/self/status`, as a command sees its own.
-fn mask(command: &mut Command) -> Result<u64> {
-    let status = end(command)?.expect(0)?.text();
-    let hex = status.split_whitespace().nth(1).unwrap_or_default();
-    u64::from_str_radix(hex, 16).ok().with_context(|| format!("grep said {status:?}"))
-}
-
 const BLOCKED: [&str; 3] = ["grep", "SigBlk", "/proc/self/status"];
-const IGNORED: [&str; 3] = ["grep", "SigIgn", "/proc/self/status"];
-
-fn blocks_no_signals(runner: &Runner) -> Result<()> {
-    let blocked = mask(&mut runner.command(BLOCKED))?;
-    ensure!(blocked == 0, "the command starts with the mask {blocked:#x} of blocked signals");
-    Ok(())
-}
+const NONE: &str = "SigBlk:\t0000000000000000\n";
 
 fn blocks_all_or_none(runner: &Runner) -> Result<()> {
-    let blocked = mask(&mut runner.behind(&["env", "--block-signal=ILL,TERM,TTIN"], BLOCKED))?;
-    let all = bit(SIGILL) | bit(SIGTERM) | bit(SIGTTIN);
-    ensure!(blocked == all || blocked == 0, "the caller blocks {all:#x}, the command {blocked:#x}");
+    let front = ["env", "--block-signal=ILL,TERM,TTIN"];
+    let said = end(&mut runner.behind(&front, BLOCKED))?.expect(0)?.text();
+    // Of signal n it is bit n - 1.
+    let all = format!("SigBlk:\t{:016x}\n", 1 << 3 | 1 << 14 | 1 << 20);
+    ensure!(said == all || said == NONE, "{said:?} instead of {all:?} or {NONE:?}");
     Ok(())
-}
-
-/// The bit of a signal in a mask.
-fn bit(signal: Signal) -> u64 {
-    1 << (signal as i32 - 1)
 }
 
 fn ignores_no_signals(runner: &Runner) -> Result<()> {
-    let ours = mask(Command::new(IGNORED[0]).args(&IGNORED[1..]))?;
-    let ignored = mask(&mut runner.command(IGNORED))?;
-    ensure!(ignored == ours, "the command ignores {ignored:#x}, its caller {ours:#x}");
-    Ok(())
+    ignores_what_its_caller_ignores(runner, "env")
 }
 
 fn ignored_stays_ignored(runner: &Runner) -> Result<()> {
-    let front = ["sh", "-c", r#"trap '' HUP USR1; exec "$@""#, "sh"];
-    let ignored = mask(&mut runner.behind(&front, IGNORED))?;
-    let wanted = bit(SIGHUP) | bit(SIGUSR1);
-    ensure!(ignored & wanted == wanted, "the caller ignores {wanted:#x}, the command {ignored:#x}");
-    Ok(())
+    ignores_what_its_caller_ignores(runner, "env --ignore-signal=HUP,USR1")
+}
+
+fn ignores_what_its_caller_ignores(runner: &Runner, caller: &str) -> Result<()> {
+    let ignored = on_the_host(&format!("{caller} grep SigIgn /proc/self/status"))?;
+    let front: Vec<_> = caller.split(' ').collect();
+    end(&mut runner.behind(&front, ["grep", "SigIgn", "/proc/self/status"]))?.says(&ignored)
 }
 
 fn bears_an_ignored_sigchld(runner: &Runner) -> Result<()> {
@@ -94,15 +75,9 @@ fn bears_an_ignored_sigchld(runner: &Runner) -> Result<()> {
 }
 
 fn dies_of_a_closed_pipe(runner: &Runner) -> Result<()> {
-    let mut child = runner.command(["yes"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
-    // Nobody reads more than the first line, until the pipe is closed.
-    let mut pipe = child.stdout.take().context("no stdout")?;
-    pipe.read_exact(&mut [0; 2]).context("it says nothing")?;
-    ensure!(child.try_wait()?.is_none(), "it ended before its pipe was closed");
-    drop(pipe);
-    let code = end_in_time(&mut child)?;
-    ensure!(code == 141, "exit code {code} instead of 141");
-    Ok(())
+    // Nobody reads more than the first line.
+    let front = ["sh", "-c", r#"exec 3>&1; { "$@" 3>&-; echo $? >&3; } | head -n 1 >&2"#, "sh"];
+    end(&mut runner.behind(&front, ["yes"]))?.says("141\n")
 }
 
 fn passes_signals_on(runner: &Runner) -> Result<()> {
@@ -110,8 +85,7 @@ fn passes_signals_on(runner: &Runner) -> Result<()> {
         let name = signal.as_str().trim_start_matches("SIG");
         let script = format!("trap 'exit 7' {name}; echo ready; while :; do sleep 0.05; done");
         let running = runner.start(&[], &script)?;
-        running.signal(signal)?;
-        running.end()?.expect(7).with_context(|| format!("after {signal}"))?;
+        running.end_by(signal, 7).with_context(|| format!("after {signal}"))?;
     }
     Ok(())
 }

@@ -46,34 +46,27 @@ const PASSES_IT_ON: &str = r#"trap 'kill -INT $!' INT
     env --default-signal=INT "$REAL" "$@" <&0 & while kill -0 $!; do wait; done"#;
 
 fn ctrl_c_once(runner: &Runner) -> Result<()> {
-    let script = b"count=0; trap 'count=$((count + 1)); echo count $count.' INT
+    let script = "count=0; trap 'count=$((count + 1)); echo count $count.' INT
         trap 'echo in all $count.' USR1; sleep 777 & echo ready; while :; do wait; done";
-    let script = runner.put("script", script, 0o644)?;
-    let mut terminal = Terminal::before(&runner.command(["sh", &script]))?;
-    terminal.keys("\n")?;
-    terminal.wait_for("ready")?;
+    let mut terminal = Terminal::before(&runner.command(["sh", "-c", script]))?;
+    // First it stands in what we say that we run.
+    terminal.enter("", "\nready")?;
     // In the moment of the start ^C may come twice, rather than never: it has to be over.
     at_rest(&terminal)?;
     let mut line = terminal.processes();
     line.retain(|process| process.command != "sleep 777");
     let (command, others) = line.split_last().context("nothing runs")?;
-    let mut count = 0;
     // Each in turn is stopped until the command has counted. If it passes on the terminal's signal
     // then, that is counted once more; before, the two might be taken for one.
-    for late in others.iter().map(Some).chain([None]) {
-        if let Some(late) = late {
-            kill(Pid::from_raw(late.pid), Signal::SIGSTOP)?;
-        }
+    for (count, late) in (1..).zip(others) {
+        let late = Pid::from_raw(late.pid);
+        kill(late, Signal::SIGSTOP)?;
         terminal.keys("\x03")?;
-        count += 1;
         let counted = terminal.wait_for(&format!("count {count}."));
         at_rest(&terminal)?;
-        if let Some(late) = late {
-            kill(Pid::from_raw(late.pid), Signal::SIGCONT)?;
-            at_rest(&terminal)?;
-        }
-        let ended = terminal.ended()?;
-        ensure!(ended.is_none(), "^C ends the runner, before its command has ended");
+        kill(late, Signal::SIGCONT)?;
+        at_rest(&terminal)?;
+        ensure!(terminal.ended()?.is_none(), "^C ends the runner before its command");
         counted.context("after ^C")?;
         // Of two signals a shell deals with that of the lower number first: SIGINT.
         kill(Pid::from_raw(command.pid), Signal::SIGUSR1)?;
@@ -94,55 +87,48 @@ fn at_rest(terminal: &Terminal) -> Result<()> {
 
 fn ctrl_c_and_the_shell(runner: &Runner) -> Result<()> {
     let mut terminal = runner.terminal()?;
-    terminal.keys(&format!("where=outside; {} sh; echo it\\ ended\n", terminal.run))?;
-    terminal.wait_for("Running [sh]")?;
-    terminal.keys("where=inside; echo ready $((1 + 1))\n")?;
-    terminal.wait_for("ready 2")?;
+    let line = format!("where=out; {} sh; echo it\\ ended", terminal.run);
+    terminal.enter(&line, "Running [sh]")?;
+    terminal.enter("where=in; echo ready $((1 + 1))", "ready 2")?;
     terminal.keys("\x03")?;
-    let said = eventually(|| {
+    eventually(|| {
         // As long as the shell deals with ^C, it throws away what is typed.
-        terminal.keys("echo we are $where, $((1 + 1))\n")?;
-        let said = terminal.watch(Duration::from_millis(300))?;
-        ensure!(said.contains(", 2"), "after ^C the terminal shows:\n{said}");
-        Ok(said)
+        terminal.keys("echo we are ${where}side\n")?;
+        ensure!(terminal.shows("we are outside")? || terminal.shows("we are inside")?, "no answer");
+        Ok(())
     })?;
-    ensure!(said.contains("we are inside, 2"), "after ^C the terminal shows:\n{said}");
-    terminal.keys("exit\n")?;
-    terminal.wait_for("it ended").context("after exit")
+    ensure!(!terminal.shows("we are outside")?, "^C ends the shell");
+    terminal.enter("exit", "it ended")
 }
 
 fn ctrl_z_and_fg(runner: &Runner) -> Result<()> {
     let mut terminal = runner.terminal()?;
-    terminal.keys(&format!("{} sleep 777\n", terminal.run))?;
-    terminal.wait_for_state("sleep 777", 'S')?;
+    let command = terminal.start("sleep 777")?;
     terminal.keys("\x1a")?;
-    let command = terminal.wait_for_state("sleep 777", 'T').context("after ^Z")?;
-    terminal.keys("echo prompt $((1 + 1))\n")?;
-    terminal.wait_for("prompt 2").context("after ^Z")?;
+    terminal.wait_for_state("sleep 777", 'T').context("after ^Z")?;
+    terminal.enter("echo prompt $((1 + 1))", "prompt 2")?;
     terminal.keys("fg\n")?;
     let again = terminal.wait_for_state("sleep 777", 'S').context("after fg")?;
     ensure!(again.pid == command.pid, "fg goes on with another process");
     terminal.keys("\x03")?;
     terminal.wait_for_no("sleep 777").context("after fg and ^C")?;
-    terminal.keys("echo code=$?.\n")?;
-    terminal.wait_for("code=130.").context("after fg and ^C")
+    terminal.enter("echo code=$?.", "code=130.")
 }
 
 fn ctrl_backslash(runner: &Runner) -> Result<()> {
     let mut terminal = runner.terminal()?;
-    terminal.keys(&format!("ulimit -c 0; {} sleep 777; echo code=$?.\n", terminal.run))?;
-    terminal.wait_for_state("sleep 777", 'S')?;
+    terminal.keys("ulimit -c 0\n")?;
+    terminal.start("sleep 777")?;
     terminal.keys("\x1c")?;
-    terminal.wait_for("code=131.").context("after ^\\")
+    terminal.wait_for_no("sleep 777").context("after ^\\")?;
+    terminal.enter("echo code=$?.", "code=131.")
 }
 
 fn loses_no_early_key(runner: &Runner) -> Result<()> {
-    for (key, name, code) in [("\x03", "^C", 130), ("\x1c", "^\\", 131)] {
+    for (key, code) in [("\x03", 130), ("\x1c", 131)] {
         let moments = runner.moments(Duration::from_secs(1))?.map(Some);
         // And as it says its first word.
         for moment in moments.chain([None; 10]) {
-            let when = moment.map(|moment| format!("{moment:.1?} after the start"));
-            let when = when.unwrap_or("as it says `Running`".into());
             let mut terminal = Terminal::before(&runner.command(["sleep", "777"]))?;
             terminal.keys("\n")?;
             match moment {
@@ -150,21 +136,18 @@ fn loses_no_early_key(runner: &Runner) -> Result<()> {
                 None => terminal.wait_for("Running")?,
             }
             terminal.keys(key)?;
-            let ended = terminal.end().with_context(|| format!("{name} was lost, pressed {when}"));
-            let ended = ended?;
-            ensure!(ended == code, "exit code {ended} after {name}, pressed {when}");
+            let when = || format!("{key:?}, {moment:.1?} after the start (None: when it says so)");
+            let ended = terminal.end().with_context(when)?;
+            ensure!(ended == code, "exit code {ended} after {}", when());
         }
     }
     Ok(())
 }
 
 fn window_size(runner: &Runner) -> Result<()> {
-    let script = b"trap 'echo size $(stty size).' WINCH
-        echo ready; while :; do sleep 0.05; done";
-    let script = runner.put("script", script, 0o644)?;
-    let mut terminal = runner.terminal()?;
-    terminal.keys(&format!("{} sh {script}\n", terminal.run))?;
-    terminal.wait_for("ready")?;
+    let script = "trap 'echo size $(stty size).' WINCH; echo ready; while :; do sleep 0.05; done";
+    let mut terminal = Terminal::before(&runner.command(["sh", "-c", script]))?;
+    terminal.enter("", "\nready")?;
     for (rows, columns) in [(30, 100), (7, 20)] {
         terminal.resize(rows, columns)?;
         terminal.wait_for(&format!("size {rows} {columns}."))?;
@@ -172,12 +155,12 @@ fn window_size(runner: &Runner) -> Result<()> {
     Ok(())
 }
 
-/// A terminal at its prompt.
-fn at_the_prompt(runner: &Runner) -> Result<Terminal> {
+/// A terminal at its prompt, and its state.
+fn at_the_prompt(runner: &Runner) -> Result<(Terminal, (String, Pid))> {
     let mut terminal = runner.terminal()?;
-    terminal.keys("TERM=xterm; export TERM; echo ready $((1 + 1))\n")?;
-    terminal.wait_for("ready 2")?;
-    Ok(terminal)
+    terminal.enter("TERM=xterm; export TERM; echo ready $((1 + 1))", "ready 2")?;
+    let state = terminal.state()?;
+    Ok((terminal, state))
 }
 
 /// Starts a program that fills the screen, and waits until it has the terminal: until that leaves
@@ -185,26 +168,24 @@ fn at_the_prompt(runner: &Runner) -> Result<Terminal> {
 fn start_full_screen(terminal: &mut Terminal, line: &str) -> Result<()> {
     terminal.keys(&format!("{line}\n"))?;
     eventually(|| {
-        let raw = terminal.settings()?.contains("-icanon");
+        let raw = terminal.state()?.0.contains("-icanon");
         raw.then_some(()).with_context(|| format!("{line} does not take the terminal"))
     })
 }
 
-/// Waits for the end of what is called so, and fails unless the terminal is as it was then.
-fn ends_as_before(terminal: &mut Terminal, before: &(String, Pid), name: &str) -> Result<()> {
+/// Waits for the end of what is called so, and for the shell to answer: the terminal's state then.
+fn ends(terminal: &mut Terminal, name: &str) -> Result<(String, Pid)> {
     terminal.wait_for_no(name)?;
     // What is typed is to be seen, too; only the shell can add it up.
-    terminal.keys("echo prompt $((1 + 1))\n")?;
-    terminal.wait_for("prompt 2").with_context(|| format!("after {name}"))?;
-    let now = (terminal.settings()?, terminal.foreground()?);
-    ensure!(now == *before, "after {name} the terminal is {now:?} instead of {before:?}");
-    Ok(())
+    terminal
+        .enter("echo prompt $((1 + 1))", "prompt 2")
+        .with_context(|| format!("after {name}"))?;
+    terminal.state()
 }
 
 fn full_screen(runner: &Runner) -> Result<()> {
     let file = runner.put("file", b"one\n", 0o644)?;
-    let mut terminal = at_the_prompt(runner)?;
-    let before = (terminal.settings()?, terminal.foreground()?);
+    let (mut terminal, before) = at_the_prompt(runner)?;
     let run = terminal.run.clone();
 
     start_full_screen(&mut terminal, &format!("{run} busybox vi {file}"))?;
@@ -214,102 +195,81 @@ fn full_screen(runner: &Runner) -> Result<()> {
     terminal.keys("\x1b")?;
     terminal.wait_for("- ").context("in vi, after ESC")?;
     terminal.keys(":wq\r")?;
-    ends_as_before(&mut terminal, &before, "busybox vi")?;
-    let written = runner.run(["cat", &file])?.expect(0)?.text();
-    ensure!(written == "two\none\n", "vi wrote {written:?}");
+    same(&ends(&mut terminal, "busybox vi")?, &before)?;
+    runner.run(["cat", &file])?.says("two\none\n")?;
 
     start_full_screen(&mut terminal, &format!("{run} busybox top"))?;
     terminal.wait_for("PID").context("in top")?;
     terminal.keys("q")?;
-    ends_as_before(&mut terminal, &before, "busybox top")?;
+    same(&ends(&mut terminal, "busybox top")?, &before)?;
 
-    terminal.keys(&format!("{run} sleep 777\n"))?;
-    terminal.wait_for_state("sleep 777", 'S')?;
+    terminal.start("sleep 777")?;
     terminal.keys("\x03")?;
-    ends_as_before(&mut terminal, &before, "sleep 777")
+    same(&ends(&mut terminal, "sleep 777")?, &before)
 }
 
-/// The settings that `kill -9` leaves behind of what is started by a line that ends in vi. The shell
-/// must be in front again.
-fn killed_in_vi(runner: &Runner, start: fn(&Terminal) -> &str) -> Result<String> {
-    let mut terminal = at_the_prompt(runner)?;
-    let before = (terminal.settings()?, terminal.foreground()?);
-    let vi = "busybox vi /tmp/of-the-check";
-    let line = format!("{} {vi}", start(&terminal));
-    start_full_screen(&mut terminal, &line)?;
-    terminal.wait_for_state(vi, 'S')?;
-    let first = terminal.processes().into_iter().next().context("nothing runs")?;
-    kill(Pid::from_raw(first.pid), Signal::SIGKILL)?;
-    terminal.wait_for_no(vi)?;
-    terminal.keys("echo prompt $((1 + 1))\n")?;
-    terminal.wait_for("prompt 2").context("after kill -9")?;
-    let settings = terminal.settings()?;
-    ensure!(settings != before.0, "vi had not changed the terminal");
-    ensure!(terminal.foreground()? == before.1, "the shell does not get its terminal back");
-    Ok(settings)
+fn same(now: &(String, Pid), before: &(String, Pid)) -> Result<()> {
+    ensure!(now == before, "the terminal is {now:?} instead of {before:?}");
+    Ok(())
 }
 
 fn killed_in_full_screen(runner: &Runner) -> Result<()> {
-    let alone = killed_in_vi(runner, |_| "env").context("the program alone")?;
-    let ours = killed_in_vi(runner, |terminal| &terminal.run)?;
-    ensure!(ours == alone, "it leaves {ours:?}, and the program alone {alone:?}");
+    let vi = "busybox vi /tmp/of-the-check";
+    let mut left = Vec::new();
+    for ours in [false, true] {
+        let (mut terminal, before) = at_the_prompt(runner)?;
+        let start = if ours { terminal.run.clone() } else { "env".into() };
+        start_full_screen(&mut terminal, &format!("{start} {vi}"))?;
+        terminal.wait_for_state(vi, 'S')?;
+        let first = terminal.processes().into_iter().next().context("nothing runs")?;
+        kill(Pid::from_raw(first.pid), Signal::SIGKILL)?;
+        let (settings, foreground) = ends(&mut terminal, vi)?;
+        ensure!(settings != before.0, "vi had not changed the terminal");
+        ensure!(foreground == before.1, "the shell does not get its terminal back");
+        left.push(settings);
+    }
+    ensure!(left[0] == left[1], "the program alone leaves {:?}, and it {:?}", left[0], left[1]);
     Ok(())
+}
+
+fn gives_the_terminal_back(runner: &Runner) -> Result<()> {
+    has_it_after(runner, |terminal| terminal.keys("exit 4\n"))
+}
+
+fn killed_shell_gives_it_back(runner: &Runner) -> Result<()> {
+    has_it_after(runner, |terminal| {
+        // While a shell edits a line, the terminal's settings are its own.
+        terminal.keys("sleep 778\n")?;
+        let sleeps = terminal.wait_for_state("sleep 778", 'S')?;
+        kill(Pid::from_raw(sleeps.parent), Signal::SIGKILL).context("kill the shell")
+    })
 }
 
 /// How a shell inside is called: by what, and with which program in between, as sudo and cargo are.
 /// `sh` is a script, which has no job control, and `.` the shell at its prompt itself.
-type Caller = (&'static str, &'static str);
-
-fn gives_the_terminal_back(runner: &Runner) -> Result<()> {
-    for (caller, exit) in [
-        (("sh", ""), "exit 4\n"),
-        (("sh", "env"), "exit 0\n"),
-        (("sh", "sh"), "exit 4\n"),
-        ((".", ""), "exit 0\n"),
-        ((".", "sh"), "exit 4\n"),
-    ] {
-        has_it_after(runner, caller, |terminal| terminal.keys(exit))?;
-    }
-    Ok(())
-}
-
-fn killed_shell_gives_it_back(runner: &Runner) -> Result<()> {
-    for caller in [("sh", ""), ("sh", "sh"), (".", ""), (".", "env")] {
-        has_it_after(runner, caller, |terminal| {
-            // While a shell edits a line, the terminal's settings are its own.
-            terminal.keys("sleep 778\n")?;
-            let sleeps = terminal.wait_for_state("sleep 778", 'S')?;
-            kill(Pid::from_raw(sleeps.parent), Signal::SIGKILL).context("kill the shell")
-        })?;
-    }
-    Ok(())
-}
+const CALLERS: [(&str, &str); 6] =
+    [("sh", ""), ("sh", "env"), ("sh", "sh"), (".", ""), (".", "env"), (".", "sh")];
 
 /// Calls each shell that there is inside, and has it ended. Then the caller must have the terminal,
 /// as before.
-fn has_it_after(
-    runner: &Runner,
-    caller: Caller,
-    end_it: impl Fn(&mut Terminal) -> Result<()>,
-) -> Result<()> {
-    let mut shells = vec!["sh", "bash"];
-    shells.retain(|shell| runner.run([shell, "-c", "exit 3"]).is_ok_and(|ended| ended.code == 3));
-    ensure!(!shells.is_empty(), "no shell runs inside");
-    for shell in shells {
-        let mut terminal = runner.terminal()?;
-        let after = call(runner, &mut terminal, caller, shell, &end_it);
-        after.with_context(|| format!("{shell}, called by {caller:?}"))?;
+fn has_it_after(runner: &Runner, end_it: fn(&mut Terminal) -> Result<()>) -> Result<()> {
+    let has_bash = runner.run(["bash", "-c", "exit 3"])?.code == 3;
+    for shell in if has_bash { vec!["sh", "bash"] } else { vec!["sh"] } {
+        for caller in CALLERS {
+            call(runner, caller, shell, end_it)
+                .with_context(|| format!("{shell}, called by {caller:?}"))?;
+        }
     }
     Ok(())
 }
 
 fn call(
     runner: &Runner,
-    terminal: &mut Terminal,
-    (by, between): Caller,
+    (by, between): (&str, &str),
     shell: &str,
-    end_it: impl Fn(&mut Terminal) -> Result<()>,
+    end_it: fn(&mut Terminal) -> Result<()>,
 ) -> Result<()> {
+    let mut terminal = runner.terminal()?;
     let mut run = format!("{between} {} {shell}", terminal.run);
     if between == "sh" {
         // With more to do, this shell stays.
@@ -324,20 +284,16 @@ fn call(
         sleep 777"
     );
     let caller = runner.put("caller", lines.as_bytes(), 0o644)?;
-    terminal.keys(&format!("{by} {caller}\n"))?;
-    terminal.wait_for("ready 2")?;
-    let before = (terminal.settings()?, terminal.foreground()?);
-    terminal.keys("\necho inside $((1 + 1))\n")?;
-    terminal.wait_for("inside 2")?;
-    end_it(terminal)?;
+    terminal.enter(&format!("{by} {caller}"), "ready 2")?;
+    let before = terminal.state()?;
+    terminal.enter("\necho inside $((1 + 1))", "inside 2")?;
+    end_it(&mut terminal)?;
     // With which code does not matter: Debian's sh takes it for an error of its own that it cannot
     // give the terminal back.
     terminal.wait_for("ended with")?;
-    let now = (terminal.settings()?, terminal.foreground()?);
-    ensure!(now == before, "afterwards the terminal is {now:?} instead of {before:?}");
+    same(&terminal.state()?, &before)?;
     // First as it is typed, then as it is read.
-    terminal.keys("word\n")?;
-    terminal.wait_for("word").context("what is typed afterwards")?;
+    terminal.enter("word", "word")?;
     terminal.wait_for("got word.").context("what is read afterwards")?;
     terminal.wait_for_state("sleep 777", 'S')?;
     terminal.keys("\x03")?;
@@ -348,16 +304,14 @@ const TAKES_IT_AT_ITS_END: &str =
     r#""$REAL" "$@"; code=$?; unshare --pid --fork sh -i -c exit; exit $code"#;
 
 fn takes_no_terminal_from_a_shell(runner: &Runner) -> Result<()> {
-    let mut terminal = at_the_prompt(runner)?;
-    let before = (terminal.settings()?, terminal.foreground()?);
-    terminal.keys(&format!("{} sleep 777\n", terminal.run))?;
-    terminal.wait_for_state("sleep 777", 'S')?;
+    let (mut terminal, before) = at_the_prompt(runner)?;
+    terminal.start("sleep 777")?;
     terminal.keys("\x1a")?;
     terminal.wait_for_state("sleep 777", 'T').context("after ^Z")?;
     terminal.keys("bg\n")?;
     let command = terminal.wait_for_state("sleep 777", 'S').context("after bg")?;
     kill(Pid::from_raw(command.pid), Signal::SIGTERM)?;
-    ends_as_before(&mut terminal, &before, "sleep 777")
+    same(&ends(&mut terminal, "sleep 777")?, &before)
 }
 
 fn hangup(runner: &Runner) -> Result<()> {
