@@ -27,18 +27,12 @@ pub fn groups(page: &Page) -> (Vec<Group>, Vec<Finding>) {
     let (mut groups, mut findings) = (Vec::<Group>::new(), Vec::new());
     let mut wrong = |line, what: &str| findings.push(Finding::new(&page.file, line, what));
     for fence in page.fences.iter().filter(|fence| fence.language == "sh") {
-        if fence.has("v1") && fence.has("v2") {
-            wrong(fence.line, "on cgroup v1 and on v2: then it needs neither word");
-        }
         for (line, text) in (fence.line + 1..).zip(fence.text.lines()) {
             if ["$ ", "/ # ", "> "].iter().any(|prompt| text.starts_with(prompt)) {
                 wrong(line, "a prompt: whoever copies the block copies it, too");
             } else if text.trim_start().starts_with('#') {
                 wrong(line, "a comment: at a prompt, zsh has none");
             }
-        }
-        if !parses(&fence.text) {
-            wrong(fence.line, "a shell cannot read that");
         }
         match (fence.has("inside"), groups.last_mut()) {
             (false, _) => groups.push(Group { outer: fence.clone(), inside: Vec::new() }),
