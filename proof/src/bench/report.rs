@@ -1,16 +1,12 @@
 //! What was measured, and the tables of it.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::process::Command;
-use std::thread::available_parallelism;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 
 use super::rows::{BASE, NO_WALL};
-
-/// Numbers, such as times in microseconds: a list for each round.
-pub type Rounds = Vec<Vec<f64>>;
+use crate::programs::output;
 
 /// All that was measured, row by row.
 #[derive(Default)]
@@ -20,8 +16,8 @@ pub struct Results(pub Vec<Measured>);
 pub struct Measured {
     pub kind: String,
     pub title: String,
-    /// By what it is, as in `round::ALL`.
-    numbers: BTreeMap<&'static str, Rounds>,
+    /// By what it is, as in `round::ALL`: a list for each round, such as times in microseconds.
+    numbers: BTreeMap<&'static str, Vec<Vec<f64>>>,
 }
 
 impl Measured {
@@ -49,10 +45,9 @@ impl Results {
     /// Takes in what a round said.
     pub fn add(&mut self, what: &'static str, said: &str) -> Result<()> {
         for line in said.lines() {
-            let mut fields = line.split('\t');
-            let mut field = || fields.next().with_context(|| format!("{line:?} is cut off"));
-            let (kind, title) = (field()?, field()?);
-            let numbers = field()?.split(' ').map(str::parse).collect::<Result<_, _>>()?;
+            let fields: Vec<_> = line.split('\t').collect();
+            let [kind, title, numbers] = fields[..] else { bail!("{line:?} is cut off") };
+            let numbers = numbers.split(' ').map(str::parse).collect::<Result<_, _>>()?;
             let known = self.0.iter().position(|row| row.title == title);
             let i = known.unwrap_or_else(|| {
                 let (kind, title) = (kind.to_owned(), title.to_owned());
@@ -64,7 +59,6 @@ impl Results {
         Ok(())
     }
 
-    /// The row of that title.
     fn row(&self, title: &str) -> Option<&Measured> {
         self.0.iter().find(|row| row.title == title)
     }
@@ -138,24 +132,18 @@ pub fn walls(results: &Results) -> String {
 }
 
 /// The machine, without its name: what somebody else needs to compare.
-pub fn machine() -> String {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let cpus = read("/proc/cpuinfo");
-    let field = |name: &str| cpus.lines().find(|line| line.starts_with(name))?.split_once(": ");
-    // ARM's has no name.
-    let cpu = field("model name").map_or(std::env::consts::ARCH, |(_, name)| name);
-    let cpu = cpu.replace("(R)", "").replace("(TM)", "");
-    let guest = field("flags").is_some_and(|(_, flags)| flags.contains("hypervisor"));
-    let guest = if guest { " (a virtual machine)" } else { "" };
-    let cores = available_parallelism().map_or(1, usize::from);
-    // What follows the number is the distribution's.
-    let kernel = read("/proc/sys/kernel/osrelease");
-    let kernel = kernel.trim().split('-').next().unwrap_or_default();
-    let v2 = fs::exists("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
-    let cgroups = if v2 { "v2" } else { "v1" };
-    let date = Command::new("date").arg("+%F").output().map(|output| output.stdout);
-    let date = String::from_utf8_lossy(&date.unwrap_or_default()).trim().to_owned();
-    format!("{cpu}{guest}, {cores} cores, Linux {kernel}, cgroup {cgroups}, {date}")
+pub fn machine() -> Result<String> {
+    // ARM's CPU has no name, and what follows the kernel's number is the distribution's.
+    let script = r#"
+        cpu=$(sed -n '/^model name/ { s/.*: //; s/(R)\|(TM)//g; p; q }' /proc/cpuinfo)
+        guest= v=v1
+        ! grep -q '^flags.* hypervisor' /proc/cpuinfo || guest=' (a virtual machine)'
+        [ ! -e /sys/fs/cgroup/cgroup.controllers ] || v=v2
+        kernel=$(uname -r)
+        echo "${cpu:-$(uname -m)}$guest, $(nproc) cores, Linux ${kernel%%-*}, cgroup $v, $(date +%F)"
+    "#;
+    let said = output(Command::new("sh").args(["-ec", script]))?;
+    Ok(String::from_utf8(said)?.trim().to_owned())
 }
 
 #[cfg(test)]
