@@ -33,32 +33,24 @@ const FAULTS: &[(&str, &str, &str, &str)] = &[
     ("out-of-the-workspace", PAGE, "../recorded", "../../../recorded"),
     ("not-in-the-book", PAGE, "../recorded", "../../proof/tests/snapshots"),
     ("no-such-anchor", PAGE, "main.rs:run}}", "main.rs:ran}}"),
-    ("by-lines", PAGE, TEXT, "```go\n{{#include ../../proof/go/talk.go:5:7}}\n```\n"),
     ("empty-anchor", PAGE, TEXT, "```go\n{{#include ../../proof/go/talk.go:empty}}\n```\n"),
     ("endless-anchor", PAGE, TEXT, "```go\n{{#include ../../proof/go/talk.go:endless}}\n```\n"),
     ("anchors-shown", PAGE, TEXT, "```go\n{{#include ../../proof/go/talk.go}}\n```\n"),
     ("anchors-in-a-diff", DIFF, "+++ b\n", "+++ b\n // ANCHOR: a\n"),
     ("snapshot-with-its-head", PAGE, "hello.snap:4:", "hello.snap"),
-    ("snapshot-from-elsewhere", PAGE, "hello.snap:4:", "hello.snap:5:"),
     ("empty-snapshot", PAGE, "hello.snap", "empty.snap"),
     ("code-in-a-wrong-block", PAGE, "```rust,ignore", "```text"),
     ("picture-in-a-block", PAGE, TEXT, "```text\n\n{{#include pictures/one.svg}}\n\n```\n"),
     ("picture-in-a-paragraph", PAGE, "\n{{#include pictures", "See:\n{{#include pictures"),
     ("indented-include", PAGE, SNAP, "  {{#include ../recorded/hello.snap:4:}}"),
-    ("include-in-a-sentence", PAGE, TEXT, "It is {{#include ../recorded/hello.snap:4:}}\n"),
-    ("endless-include", PAGE, "A word,", "A word, {{#include,"),
     ("other-preprocessing", PAGE, TEXT, "{{#playground x.rs}}\n"),
     // What is typed in
     ("transcript-typed-in", PAGE, SNAP, "$ hello"),
     ("rust-typed-in", PAGE, "main.rs:run}}\n", "main.rs:run}}\nfn main() {}\n"),
-    ("diff-typed-in", PAGE, TEXT, "```diff\n+a\n```\n"),
     ("transcript-as-text", PAGE, "an error", "$ ls"),
-    ("rust-as-text", PAGE, "an error", "let x = 1;"),
     // Fences
     ("no-language", PAGE, "```text", "```"),
     ("other-language", PAGE, "```text", "```python"),
-    ("other-language-in-the-readme", README, "```sh", "```bash"),
-    ("capitals", PAGE, "```sh,fails", "```Sh,fails"),
     ("a-space", PAGE, "```sh,inside", "```sh, inside"),
     ("not-ignored", PAGE, "```rust,ignore", "```rust"),
     ("by-indent", PAGE, TEXT, "    ls\n"),
@@ -80,12 +72,10 @@ const FAULTS: &[(&str, &str, &str, &str)] = &[
     ("no-role", PICTURE, "role=\"img\" ", ""),
     ("no-class", PICTURE, "class=\"picture\" ", ""),
     ("no-view-box", PICTURE, "viewBox=\"0 0 640 100\" ", ""),
-    ("small-letters", PICTURE, "640 100", "800 100"),
     ("a-style", PICTURE, "<text font-size=\"13\">", "<text style=\"font-size: 3px\">"),
     ("unused-picture", PAGE, "{{#include pictures/one.svg}}", "A picture."),
     // Exercises
     ("exercise-on-no-page", "book/exercises/two/test.sh", "", "exit 1"),
-    ("no-task", PAGE, "sh book/exercises", "sh ./book/exercises"),
     ("not-to-fail", PAGE, "```sh,fails", "```sh"),
     ("solution-not-shown", PAGE, "{{#include ../exercises/one/solution.diff}}", SNAP),
 ];
@@ -102,9 +92,8 @@ const LINKS: &[(&str, &str)] = &[
     ("a-full-stop", "https://example.org/path."),
 ];
 
-const GOOD_LINKS: [&str; 7] = [
+const GOOD_LINKS: &[&str] = &[
     "",
-    "one.html",
     "one.html#here",
     "#here",
     "a.png",
@@ -118,7 +107,7 @@ fn main() -> ExitCode {
         vec![
             here("the-book", Needs::NOTHING, || none(&lint::lint(workspace())?)),
             here("the-small-book", Needs::NOTHING, || none(&found(("", README, "true", "true"))?)),
-            here("good-links", Needs::NOTHING, || none(&found_in_links(&GOOD_LINKS)?)),
+            here("good-links", Needs::NOTHING, || none(&found_in_links(GOOD_LINKS)?)),
             here("faults", Needs::NOTHING, faults),
         ],
     )

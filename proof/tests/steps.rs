@@ -5,14 +5,15 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use proof::case::{self, Case, Needs, here, recorded};
+use proof::programs::output;
 use similar::{ChangeTag, TextDiff};
 use workshop::checks;
 use workshop::steps::{self, STEPS, Step};
-use workshop::workspace::workspace;
+use workshop::workspace::{cargo, workspace};
 
 /// The most lines of a file.
 const LINES_OF_A_FILE: usize = 150;
@@ -172,39 +173,31 @@ fn diff(old: &str, before: &str, new: &str, now: &str, of: &str) -> String {
     diff.unified_diff().context_radius(3).header(&old, &new).to_string()
 }
 
-/// The functions and types of a file, by name, with their comments: whatever begins at the left
-/// margin with such a word, and ends with a brace there.
+/// The functions and types of a file, by name, with their comments: each ends with a brace at the left
+/// margin, and begins after a blank line.
 fn items(text: &str) -> Vec<(String, String)> {
     let mut items = Vec::new();
-    let mut item = String::new();
-    let mut name = None;
-    for line in text.split_inclusive('\n') {
-        let words: Vec<_> = line.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
-        for pair in words.windows(2) {
-            if ["fn", "struct", "enum"].contains(&pair[0]) && !line.starts_with([' ', '/']) {
-                name = Some(format!("{} {}", pair[0], pair[1]));
-            }
-        }
-        item += line;
-        if line == "}\n" {
-            items.extend(name.take().map(|name| (name, std::mem::take(&mut item))));
-        }
-        if line == "\n" && name.is_none() {
-            item.clear();
-        }
+    for piece in text.split_inclusive("\n}\n").map(|piece| piece.trim_start_matches('\n')) {
+        let mut at_margin = piece.lines().filter(|line| !line.starts_with([' ', '/', '#']));
+        let is_item = |line: &&str| ["fn ", "struct ", "enum "].iter().any(|it| line.contains(it));
+        let Some(first) = at_margin.find(is_item) else { continue };
+        let before = &piece[..piece.find(first).unwrap_or_default()];
+        let start = before.rfind("\n\n").map_or(0, |at| at + 2);
+        let mut words = first.split(|c: char| !c.is_alphanumeric() && c != '_');
+        let kind = words.find(|word| ["fn", "struct", "enum"].contains(word)).unwrap_or_default();
+        let name = format!("{kind} {}", words.next().unwrap_or_default());
+        items.push((name, piece[start..].to_owned()));
     }
     items
 }
 
 /// What cargo builds for some packages, their own crates included: `name version features`.
 fn builds(packages: &[&str]) -> Result<BTreeSet<String>> {
-    let mut tree = Command::new(env!("CARGO"));
-    tree.args(["tree", "--offline", "--edges", "normal,build", "--prefix", "none", "--no-dedupe"]);
+    let mut tree = cargo("tree");
+    tree.args(["--offline", "--edges", "normal,build", "--prefix", "none", "--no-dedupe"]);
     tree.args(["--format", "{p} {f}"]);
     tree.args(packages.iter().flat_map(|package| ["--package", package]));
-    let output = tree.current_dir(workspace()).output().context("start cargo tree")?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout)?;
+    let text = String::from_utf8(output(&mut tree)?)?;
     Ok(text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect())
 }
 

@@ -1,7 +1,7 @@
 //! The commands that a reader types: the `sh` blocks of a page, as a shell runs them.
 //!
 //! A block is `sh`; if its last command opens a shell, the `sh,inside` blocks after it are typed
-//! there.
+//! there. `sh,fails`: its last command must fail; `sh,inside,fails`: any of its commands may.
 
 use std::env;
 use std::io::Write;
@@ -9,7 +9,7 @@ use std::mem;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::Finding;
 use super::page::{Fence, Page};
@@ -90,11 +90,6 @@ fn parses(script: &str) -> bool {
 const FAILED: &str =
     "[ $? -ne 0 ] || { echo 'workshop: the last command did not fail'; exit 1; }\n";
 
-/// What is run after a command, without changing `$?`, to see that we came so far.
-fn mark(when: &str, mark: &str) -> String {
-    format!("(code=$?; {when} echo '{mark}'; exit $code)\n")
-}
-
 /// Does the shell say that there is no such command, as it does of a misspelt one?
 fn is_misspelt(line: &str) -> bool {
     let said = line.strip_prefix("sh: ").and_then(|said| said.split_once(": "));
@@ -118,21 +113,16 @@ impl Group {
     fn typed(&self) -> (String, Vec<String>) {
         let (mut typed, mut marks) = (String::new(), Vec::new());
         for fence in self.inside.iter().filter(|fence| is_run(fence)) {
-            let mut commands = commands(&fence.text);
-            let leaves = commands.last().is_some_and(|last| last.starts_with("exit"));
-            let exit = if leaves { commands.pop() } else { None };
-            if fence.has("fails") {
-                let fails = format!("workshop: a command failed in line {}", fence.line);
-                let look = mark("[ $code -eq 0 ] ||", &fails);
-                typed += "set +e\n";
-                typed.extend(commands.into_iter().map(|command| command + &look));
-                marks.push(fails);
-            } else {
-                typed += &format!("set -e\n{}", commands.concat());
-            }
-            let all = format!("workshop: typed all of the block in line {}", fence.line);
-            typed += &(mark("", &all) + &exit.unwrap_or_default());
-            marks.push(all);
+            let mark = format!("workshop: typed all of the block in line {}", fence.line);
+            let (text, exit) = match fence.text.trim_end().rsplit_once('\n') {
+                Some((text, last)) if last.starts_with("exit") => (text, last),
+                _ if fence.text.starts_with("exit") => ("", fence.text.as_str()),
+                _ => (fence.text.as_str(), ""),
+            };
+            let errors = if fence.has("fails") { "set +e" } else { "set -e" };
+            let look = format!("(code=$?; echo '{mark}'; exit $code)");
+            typed += &format!("{errors}\n{text}\n{look}\n{exit}\n");
+            marks.push(mark);
         }
         (typed, marks)
     }
@@ -144,28 +134,18 @@ impl Group {
         as_a_reader(shell.args(["-ec", &self.script()]).current_dir(dir));
         shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut shell = shell.spawn().context("start sh")?;
-        // The pipe takes this much before anybody reads.
-        ensure!(typed.len() < 60_000, "it types too much");
         // If nobody reads it, the marks are missing below.
         let _ = shell.stdin.take().context("no stdin")?.write_all(typed.as_bytes());
         let output = shell.wait_with_output()?;
         let seen = String::from_utf8_lossy(&output.stdout).into_owned();
-        let hint = match self.inside.is_empty() {
-            true => "",
-            false => " (is a command inside meant to fail? Then it is `sh,inside,fails`)",
-        };
-        ensure!(
-            output.status.success(),
-            "it ended with {}{hint}, and said:\n{seen}",
-            output.status
-        );
+        let status = output.status;
+        ensure!(status.success(), "it ended with {status}, and said:\n{seen}");
         // It fails, too, where a command is to.
-        if let Some(line) = seen.lines().find(|line| is_misspelt(line)) {
-            bail!("{line}; it said:\n{seen}");
-        }
+        let misspelt = seen.lines().find(|line| is_misspelt(line));
+        ensure!(misspelt.is_none(), "{misspelt:?}; it said:\n{seen}");
         for mark in marks {
             let is_seen = seen.lines().any(|line| line == mark);
-            ensure!(is_seen, "not seen{hint}: {mark:?}; it said:\n{seen}");
+            ensure!(is_seen, "not seen: {mark:?}; it said:\n{seen}");
         }
         Ok(seen)
     }
