@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsStr;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -92,14 +92,10 @@ pub static PRIVILEGE: LazyLock<Privilege> = LazyLock::new(Privilege::ours);
 fn missing_program(program: &str) -> Option<String> {
     let path = env::var_os("PATH").unwrap_or_default();
     let mut dirs = env::split_paths(&path).chain([Path::new("/usr/sbin").to_path_buf()]);
-    let there = dirs.any(|dir| dir.join(program).is_file());
+    if dirs.any(|dir| dir.join(program).is_file()) {
+        return None;
+    }
     let package = match program {
-        "strace" if there => {
-            let traced = Command::new("strace").args(["-o", "/dev/null", "true"]).output();
-            let may = traced.is_ok_and(|output| output.status.success());
-            return (!may).then(|| "needs that strace may trace".to_owned());
-        }
-        _ if there => return None,
         "busybox" => "busybox-static",
         "bwrap" => "bubblewrap",
         "dpkg-deb" => "dpkg",

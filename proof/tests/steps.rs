@@ -36,7 +36,6 @@ fn main() -> ExitCode {
             cases.push(here(name, Needs::NOTHING, move || test(i)));
         }
     }
-    cases.push(here("every-folder-is-a-step", Needs::NOTHING, every_folder_is_a_step));
     cases.push(here("files", Needs::NOTHING, table_of_files));
     cases.push(here("a-room-builds-little", Needs::NOTHING, a_room_builds_little));
     cases.push(here("nothing-is-built-twice", Needs::NOTHING, nothing_is_built_twice));
@@ -81,15 +80,6 @@ fn is_whole(step: usize) -> Result<()> {
         let file = file?.file_name().into_string().unwrap_or_default();
         let transcript = file.trim_end_matches(".snap");
         ensure!(tests.contains(&format!("\"{transcript}\": [")), "nothing plays {file}");
-    }
-    Ok(())
-}
-
-fn every_folder_is_a_step() -> Result<()> {
-    for entry in fs::read_dir(workspace())? {
-        let name = entry?.file_name().into_string().unwrap_or_default();
-        let has_row = STEPS.iter().any(|step| step.name == name);
-        ensure!(!name.starts_with("step") || has_row, "no row in workshop/src/steps.rs: {name}");
     }
     Ok(())
 }

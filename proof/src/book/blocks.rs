@@ -5,7 +5,6 @@
 
 use std::env;
 use std::io::Write;
-use std::mem;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -64,19 +63,16 @@ pub fn as_a_reader(command: &mut Command) -> &mut Command {
     command.env("CARGO_NET_OFFLINE", "true").stdin(Stdio::null())
 }
 
-/// The commands of a block. Each may have many lines; the shell knows where it ends.
-fn commands(text: &str) -> Vec<String> {
-    let (mut commands, mut command) = (Vec::new(), String::new());
-    for line in text.lines().filter(|line| !line.trim().is_empty()) {
-        command += &format!("{line}\n");
-        if !line.ends_with('\\') && parses(&command) {
-            commands.push(mem::take(&mut command));
+/// What comes before the last command of a block, and that, which may have many lines: the shell knows
+/// where one ends.
+fn last_command(text: &str) -> (&str, &str) {
+    for (at, _) in text.trim_end().rmatch_indices('\n') {
+        let (before, last) = text.split_at(at + 1);
+        if !before.ends_with("\\\n") && parses(before) && parses(last) {
+            return (before, last);
         }
     }
-    if !command.is_empty() {
-        commands.push(command);
-    }
-    commands
+    ("", text)
 }
 
 /// Is that a script, or half of one?
@@ -102,11 +98,10 @@ fn is_misspelt(line: &str) -> bool {
 impl Group {
     /// The outer block as a script for `sh -e`. Only its last command may read what is typed.
     fn script(&self) -> String {
-        let mut commands = commands(&self.outer.text);
-        let last = commands.pop().unwrap_or_default();
-        let start = format!("exec 2>&1 3<&0 </dev/null\n{}exec <&3 3<&-\n", commands.concat());
+        let (before, last) = last_command(&self.outer.text);
+        let start = format!("exec 2>&1 3<&0 </dev/null\n{before}exec <&3 3<&-\n");
         let fails = self.outer.has("fails");
-        if fails { start + "set +e\n" + &last + FAILED } else { start + &last }
+        if fails { start + "set +e\n" + last + FAILED } else { start + last }
     }
 
     /// What is typed in the shell that it opens, and the lines by which one sees that it was.
@@ -116,7 +111,7 @@ impl Group {
             let mark = format!("workshop: typed all of the block in line {}", fence.line);
             let (text, exit) = match fence.text.trim_end().rsplit_once('\n') {
                 Some((text, last)) if last.starts_with("exit") => (text, last),
-                _ if fence.text.starts_with("exit") => ("", fence.text.as_str()),
+                None if fence.text.starts_with("exit") => ("", fence.text.as_str()),
                 _ => (fence.text.as_str(), ""),
             };
             let errors = if fence.has("fails") { "set +e" } else { "set -e" };

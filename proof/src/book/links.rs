@@ -15,8 +15,6 @@ use super::Finding;
 struct Html {
     /// What a fragment can name.
     ids: BTreeSet<String>,
-    /// What is there twice.
-    twice: Vec<String>,
     /// Where its links lead to.
     links: Vec<String>,
 }
@@ -35,9 +33,6 @@ pub fn check(out: &Path) -> Result<Vec<Finding>> {
     let mut findings = BTreeSet::new();
     for (name, page) in &pages {
         let file = format!("book, as built: {name}");
-        for id in &page.twice {
-            findings.insert(Finding::new(&file, 1, format!("the id #{id} is there twice")));
-        }
         for link in &page.links {
             if let Some(what) = dead(out, &pages, name, link) {
                 findings.insert(Finding::new(&file, 1, format!("{what}: {link}")));
@@ -58,8 +53,8 @@ fn read(text: &str) -> Html {
             let value = String::from_utf8_lossy(value).into_owned();
             if [b"href".as_slice(), b"src"].contains(&name.as_slice()) {
                 html.links.push(value);
-            } else if name.as_slice() == b"id" && !html.ids.insert(value.clone()) {
-                html.twice.push(value);
+            } else if name.as_slice() == b"id" {
+                html.ids.insert(value);
             }
         }
     }

@@ -56,9 +56,14 @@ pub fn lint(root: &Path) -> Result<Vec<Finding>> {
     for page in &pages {
         book.findings.extend(page.findings.iter().cloned());
         book.findings.extend(blocks::groups(page).1);
-        if page.file != README {
-            book.includes(page);
-            book.typed(page);
+        if page.file == README {
+            continue;
+        }
+        book.typed(page);
+        for (line, text) in (1..).zip(page.text.lines()).filter(|(_, text)| text.contains("{{#")) {
+            if let Err(what) = book.include(page, line, text) {
+                book.wrong(&page.file, line, what.to_string());
+            }
         }
     }
     book.anchors();
@@ -78,16 +83,6 @@ struct Book<'a> {
 impl Book<'_> {
     fn wrong(&mut self, file: &str, line: usize, what: impl Into<String>) {
         self.findings.push(Finding::new(file, line, what));
-    }
-
-    fn includes(&mut self, page: &Page) {
-        for (line, text) in (1..).zip(page.text.lines()) {
-            if text.contains("{{#") {
-                if let Err(what) = self.include(page, line, text) {
-                    self.wrong(&page.file, line, what.to_string());
-                }
-            }
-        }
     }
 
     /// Looks at what an include shows, and at where it stands. An error says what is wrong.
