@@ -62,7 +62,6 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Measures one thing, once, on a throw-away host.
 fn on_a_host(what: &str, round: u32, args: &Args) -> Result<String> {
     let mut options = host::Options::new(Privilege::Root);
     options.limit = Duration::from_secs(3600);

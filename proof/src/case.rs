@@ -73,38 +73,25 @@ impl Needs {
 
     /// What is missing here, if anything is.
     fn missing(&self) -> Option<String> {
-        match (self.privilege, *PRIVILEGE) {
-            (Privilege::Root, Privilege::UserNamespace | Privilege::None) => {
-                Some("needs root".to_owned())
-            }
-            (Privilege::UserNamespace, Privilege::None) => {
-                Some("needs root, or user namespaces".to_owned())
-            }
-            _ => self.programs.iter().find_map(|program| missing_program(program)),
+        if self.privilege == Privilege::Root && *PRIVILEGE != Privilege::Root {
+            return Some("needs root".to_owned());
         }
+        if self.privilege != Privilege::None && *PRIVILEGE == Privilege::None {
+            return Some("needs root, or user namespaces".to_owned());
+        }
+        let missing = self.programs.iter().find(|program| !is_installed(program));
+        missing.map(|program| format!("needs a program: {program}"))
     }
 }
 
 /// What we may do.
 pub static PRIVILEGE: LazyLock<Privilege> = LazyLock::new(Privilege::ours);
 
-/// Which package is to be installed for a program, if that is missing.
-fn missing_program(program: &str) -> Option<String> {
+/// Is a program installed?
+fn is_installed(program: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
-    let mut dirs = env::split_paths(&path).chain([Path::new("/usr/sbin").to_path_buf()]);
-    if dirs.any(|dir| dir.join(program).is_file()) {
-        return None;
-    }
-    let package = match program {
-        "busybox" => "busybox-static",
-        "bwrap" => "bubblewrap",
-        "dpkg-deb" => "dpkg",
-        "go" => "golang-go",
-        "gcc" => "gcc (and libc6-dev)",
-        "ps" => "procps",
-        itself => itself,
-    };
-    Some(format!("needs the package {package}"))
+    let mut dirs = env::split_paths(&path).chain(["/usr/sbin".into()]);
+    dirs.any(|dir| dir.join(program).is_file())
 }
 
 type Look = Box<dyn Fn() -> Result<String> + Send + Sync>;

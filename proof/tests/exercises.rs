@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, ensure};
 use proof::book::{blocks::as_a_reader, scratch};
-use proof::case::{self, Case, Needs, case};
+use proof::case::{self, Needs, case};
 use proof::programs::program;
 use workshop::host::State;
 use workshop::workspace::workspace;
@@ -17,38 +17,17 @@ fn main() -> ExitCode {
     for entry in fs::read_dir(workspace().join("book/exercises")).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.starts_with("step") {
-            cases.push(tried(name, None, ""));
+            // Cargo builds the solution, and then all that the step owes is checked.
+            let needs = Needs::ROOT.with(&["patch"]).within(300);
+            cases.push(case(name.clone(), needs, move || {
+                scratch::move_in(true)?;
+                try_it(&name, &format!("book/exercises/{name}"))?;
+                Ok(String::new())
+            }));
         }
-    }
-    for (name, files, wrong) in MADE_UP {
-        cases.push(tried(format!("step01-made-up-{name}"), Some(files), wrong));
     }
     // They wait as much as they compute.
     case::run(4, cases)
-}
-
-/// Tries an exercise, or one that is made up: then this is wrong with it.
-fn tried(name: String, made_up: Option<&'static [&'static str; 2]>, wrong: &'static str) -> Case {
-    // Cargo builds the solution, and then all that the step owes is checked.
-    let needs = Needs::ROOT.with(&["patch"]).within(300);
-    let needs = if wrong.is_empty() { needs } else { needs.in_vain() };
-    case(name.clone(), needs, move || {
-        scratch::move_in(true)?;
-        let dir = format!("book/exercises/{name}");
-        if let Some([solution, test]) = made_up {
-            fs::create_dir(&dir)?;
-            fs::write(format!("{dir}/solution.diff"), solution)?;
-            fs::write(format!("{dir}/test.sh"), test)?;
-        }
-        let result = try_it(&name, &dir);
-        if wrong.is_empty() {
-            result?;
-        } else {
-            let said = format!("{:#}", result.err().context("it is found to be good")?);
-            ensure!(said.contains(wrong), "{said}");
-        }
-        Ok(String::new())
-    })
 }
 
 fn try_it(name: &str, dir: &str) -> Result<()> {
@@ -100,47 +79,3 @@ fn deviates_as_announced(step: &str, dir: &str) -> Result<()> {
     ensure!(fail == announced, "it deviates in {fail:?}, and announces {announced:?}:\n{said}");
     Ok(())
 }
-
-/// Exercises: `solution.diff` and `test.sh`; and what is wrong with them.
-const MADE_UP: &[(&str, [&str; 2], &str)] = &[
-    ("good", [SOLUTION, TEST], ""),
-    ("passes-as-it-stands", [SOLUTION, "echo done\n"], "as it stands: Some(0)"),
-    ("says-nothing", [SOLUTION, "exit 1\n"], "as it stands: Some(1)"),
-    ("no-solution", [SOLUTION, "echo 1; exit 1\n"], "with the solution: Some(1)"),
-    ("does-not-apply", [NO_SOLUTION, TEST], "does not apply"),
-    ("deviates", [DEVIATES, TEST], r#"deviates in {}, and announces {"exit-code"}"#),
-    ("leaves-a-process", [SOLUTION, LEAVES], "something is left"),
-];
-
-const SOLUTION: &str = "\
---- a/step01-exec/src/main.rs
-+++ b/step01-exec/src/main.rs
-@@ -1,2 +1,2 @@
--//! Step 1: run a command.
-+//! Step one: run a command.
- //!
-";
-
-const NO_SOLUTION: &str = "--- a/README.md\n+++ b/README.md\n@@ -1 +1 @@\n-x\n+y\n";
-
-const DEVIATES: &str = "\
-# deviates: exit-code, because it is made up
---- a/step01-exec/src/main.rs
-+++ b/step01-exec/src/main.rs
-@@ -1,2 +1,2 @@
--//! Step 1: run a command.
-+//! Step one: run a command.
- //!
-";
-
-const TEST: &str = "\
-cargo run -q -p step01-exec -- run true 2>/dev/null || { echo 'it does not build'; exit 1; }
-grep -q 'Step one' step01-exec/src/main.rs || { echo 'it says 1'; exit 1; }
-echo \"$(basename \"$(dirname \"$0\")\"): well done\"
-";
-
-const LEAVES: &str = "\
-{ sleep 99 & } >/dev/null 2>&1
-grep -q 'Step one' step01-exec/src/main.rs || { echo 'it says 1'; exit 1; }
-echo 'step01-made-up-leaves-a-process: well done'
-";

@@ -8,11 +8,9 @@ use anyhow::{Result, bail};
 use super::rows::{BASE, NO_WALL};
 use crate::programs::output;
 
-/// All that was measured, row by row.
 #[derive(Default)]
 pub struct Results(pub Vec<Measured>);
 
-/// What was measured of a row.
 pub struct Measured {
     pub kind: String,
     pub title: String,
@@ -21,12 +19,10 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// The rounds of one measurement.
     pub fn rounds(&self, what: &str) -> &[Vec<f64>] {
         self.numbers.get(what).map_or(&[], Vec::as_slice)
     }
 
-    /// The median of all rounds together.
     pub fn median(&self, what: &str) -> Option<f64> {
         quantile(&self.rounds(what).concat(), 50)
     }
@@ -42,7 +38,6 @@ impl Measured {
 }
 
 impl Results {
-    /// Takes in what a round said.
     pub fn add(&mut self, what: &'static str, said: &str) -> Result<()> {
         for line in said.lines() {
             let fields: Vec<_> = line.split('\t').collect();
@@ -68,7 +63,6 @@ impl Results {
         row.beside(self.row(BASE)?, what, |ours, floor| ours / floor)
     }
 
-    /// A table of the rows that have been measured so.
     fn table(
         &self,
         what: &str,
@@ -120,7 +114,6 @@ pub fn table(results: &Results) -> String {
     text
 }
 
-/// The table of the walls.
 pub fn walls(results: &Results) -> String {
     let Some(none) = results.row(NO_WALL) else { return String::new() };
     let walls = results.table("walls", "one namespace more, in µs", &["median"], |row| {

@@ -13,9 +13,7 @@ use workshop::workspace::target;
 use super::built;
 use crate::programs::rootfs;
 
-/// A row of the table.
 pub struct Row {
-    /// What it is, in a few words.
     pub title: String,
     /// Whose it is: `floor`, `step`, or `other`.
     pub kind: &'static str,
@@ -26,7 +24,6 @@ pub struct Row {
 /// The row that all others are compared to.
 pub const BASE: &str = "C: namespaces, root, /proc";
 
-/// The row that the walls are compared to.
 pub const NO_WALL: &str = "none";
 
 /// The limits of step 5, all of them: 20 processes is the default.
@@ -115,7 +112,6 @@ pub fn walls() -> Vec<Row> {
     rows
 }
 
-/// What else is installed.
 fn others(rootfs: &str, place: &Path, rows: &mut Vec<Row>) -> Result<()> {
     let bwrap = format!("--bind {rootfs} / --proc /proc --dev /dev --ro-bind /sys /sys");
     for (program, what, options) in [

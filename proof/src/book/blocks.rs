@@ -88,11 +88,8 @@ const FAILED: &str =
 
 /// Does the shell say that there is no such command, as it does of a misspelt one?
 fn is_misspelt(line: &str) -> bool {
-    let said = line.strip_prefix("sh: ").and_then(|said| said.split_once(": "));
-    let Some((at, what)) = said else { return false };
-    let denied = what.ends_with("Permission denied") && !what.starts_with("cannot");
-    let is_line = at.trim_start_matches("line ").parse::<u32>().is_ok();
-    is_line && (denied || what.ends_with("not found"))
+    let said = line.strip_prefix("sh: ").unwrap_or_default().trim_start_matches("line ");
+    said.starts_with(|c: char| c.is_ascii_digit()) && said.ends_with("not found")
 }
 
 impl Group {

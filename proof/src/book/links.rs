@@ -13,9 +13,7 @@ use super::Finding;
 /// A page as built.
 #[derive(Default)]
 struct Html {
-    /// What a fragment can name.
     ids: BTreeSet<String>,
-    /// Where its links lead to.
     links: Vec<String>,
 }
 

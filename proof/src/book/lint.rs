@@ -5,12 +5,14 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use workshop::steps::STEPS;
 
 use super::page::Page;
 use super::{Finding, blocks};
+use crate::programs::output;
 
 const PAGES: &str = "book/src";
 const SUMMARY: &str = "book/src/SUMMARY.md";
@@ -211,17 +213,9 @@ impl Book<'_> {
 
 /// The files in a directory of the workspace and in those below it, by their paths from its root.
 fn files(root: &Path, dir: &str) -> Vec<String> {
-    let mut files = Vec::new();
-    let mut dirs = vec![dir.to_owned()];
-    while let Some(dir) = dirs.pop() {
-        let Ok(entries) = fs::read_dir(root.join(&dir)) else { continue };
-        for entry in entries.flatten() {
-            let path = format!("{dir}/{}", entry.file_name().to_string_lossy());
-            let is_dir = entry.path().is_dir();
-            if is_dir { dirs.push(path) } else { files.push(path) }
-        }
-    }
-    files
+    let mut find = Command::new("find");
+    let found = output(find.args([dir, "-type", "f"]).current_dir(root)).unwrap_or_default();
+    String::from_utf8_lossy(&found).lines().map(str::to_owned).collect()
 }
 
 /// What stands between the marks of an anchor, without the marks of others.
