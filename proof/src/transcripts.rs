@@ -44,9 +44,7 @@ pub fn run(step: &'static str, all: &'static [Transcript]) -> ExitCode {
 /// Types the lines, and shows them with what they say.
 fn play(typed: &[&str]) -> Result<String> {
     nix::unistd::sethostname("host").context("sethostname")?;
-    let mut path = programs().as_os_str().to_owned();
-    path.push(":");
-    path.push(env::var_os("PATH").unwrap_or_default());
+    let path = format!("{}:{}", programs().display(), env::var("PATH")?);
     let mut seen = String::new();
     let mut lines = typed.iter().peekable();
     while let Some(line) = lines.next() {

@@ -9,10 +9,9 @@ use workshop::temp::TempDir;
 /// Runs it with a script for QEMU: how it ends, and what it says on both streams.
 fn vm(qemu: &str) -> (Option<i32>, String, String) {
     let dir = TempDir::new("vm-").unwrap();
-    for name in ["qemu-system-x86_64", "qemu-system-aarch64"] {
-        fs::write(dir.path().join(name), format!("#!/bin/sh\n{qemu}\n")).unwrap();
-        fs::set_permissions(dir.path().join(name), Permissions::from_mode(0o755)).unwrap();
-    }
+    let program = dir.path().join(format!("qemu-system-{}", std::env::consts::ARCH));
+    fs::write(&program, format!("#!/bin/sh\n{qemu}\n")).unwrap();
+    fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
     let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap());
     let mut vm = Command::new(env!("CARGO_BIN_EXE_proof"));
     vm.args(["vm", "--kernel", "/dev/null", "--machine"]).arg(dir.path()).env("PATH", path);

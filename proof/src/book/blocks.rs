@@ -82,10 +82,6 @@ fn parses(script: &str) -> bool {
     shell.status().is_ok_and(|status| status.success())
 }
 
-/// What is run after a command that is to fail.
-const FAILED: &str =
-    "[ $? -ne 0 ] || { echo 'workshop: the last command did not fail'; exit 1; }\n";
-
 /// Does the shell say that there is no such command, as it does of a misspelt one?
 fn is_misspelt(line: &str) -> bool {
     let said = line.strip_prefix("sh: ").unwrap_or_default().trim_start_matches("line ");
@@ -97,8 +93,11 @@ impl Group {
     fn script(&self) -> String {
         let (before, last) = last_command(&self.outer.text);
         let start = format!("exec 2>&1 3<&0 </dev/null\n{before}exec <&3 3<&-\n");
-        let fails = self.outer.has("fails");
-        if fails { start + "set +e\n" + last + FAILED } else { start + last }
+        if !self.outer.has("fails") {
+            return start + last;
+        }
+        let failed = "[ $? -ne 0 ] || { echo 'the last command did not fail'; exit 1; }";
+        format!("{start}set +e\n{last}{failed}\n")
     }
 
     /// What is typed in the shell that it opens, and the lines by which one sees that it was.

@@ -127,9 +127,8 @@ impl Page {
 
 /// Why the block in this line is not run: `<!-- not run: why -->` ends on the line before it.
 fn not_run(text: &str, line: usize) -> Option<String> {
-    let before: Vec<_> = text.lines().take(line - 1).collect();
-    let before = before.join("\n");
-    let (_, comment) = before.trim_end_matches(' ').strip_suffix("-->")?.rsplit_once("<!--")?;
+    let before: String = text.split_inclusive('\n').take(line - 1).collect();
+    let (_, comment) = before.trim_end().strip_suffix("-->")?.rsplit_once("<!--")?;
     let why: Vec<_> = comment.trim().strip_prefix("not run:")?.split_whitespace().collect();
     // Without a reason, it is run.
     (!why.is_empty()).then(|| why.join(" "))
