@@ -1,7 +1,6 @@
 //! Each step is whole, and small: its page, its row in the README, its checks and its budget are
 //! there; and the difference to the step before is one new file, which is the wall, and the few lines
-//! that call it. What must hold for a step holds for all, so a new one that lacks something fails
-//! here by name.
+//! that call it. A new one that lacks something fails here by name.
 
 use std::collections::BTreeSet;
 use std::fs;

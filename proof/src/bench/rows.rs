@@ -79,7 +79,7 @@ pub fn all(place: &Path) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Where the floor may make its cgroups: where step 5 makes its.
+/// Where step 5 makes its.
 fn cgroups_of_the_floor() -> Vec<(&'static str, String)> {
     let mut envs = Vec::new();
     for (name, file) in [

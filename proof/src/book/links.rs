@@ -10,6 +10,8 @@ use html5gum::{Token, Tokenizer};
 
 use super::Finding;
 
+type Pages = BTreeMap<String, Html>;
+
 /// A page as built.
 #[derive(Default)]
 struct Html {
@@ -20,7 +22,7 @@ struct Html {
 /// Looks at all pages of a book that is built in `out`. Nobody is asked whether what they lead to
 /// elsewhere is there.
 pub fn check(out: &Path) -> Result<Vec<Finding>> {
-    let mut pages = BTreeMap::new();
+    let mut pages = Pages::new();
     for entry in fs::read_dir(out).with_context(|| format!("read {}", out.display()))? {
         let name = entry?.file_name().to_string_lossy().into_owned();
         // That one is mdBook's own, and is shown anywhere.
@@ -60,12 +62,7 @@ fn read(text: &str) -> Html {
 }
 
 /// Why a link leads nowhere, or cannot be right.
-fn dead(
-    out: &Path,
-    pages: &BTreeMap<String, Html>,
-    page: &str,
-    link: &str,
-) -> Option<&'static str> {
+fn dead(out: &Path, pages: &Pages, page: &str, link: &str) -> Option<&'static str> {
     if link.contains("://") {
         let good = link.starts_with("https://") && !link.ends_with(['.', ',', ';']);
         let good = good || link.starts_with("http://localhost:");
