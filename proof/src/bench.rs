@@ -36,16 +36,11 @@ pub struct Args {
     /// Write what the book shows, such as bench.svg, into this directory
     #[arg(long, value_name = "DIR")]
     record: Option<PathBuf>,
-    /// Only the rows that have this in their titles, and the bare floor
-    row: Option<String>,
 }
 
 /// Builds, measures, and shows what came of it.
 pub fn run(args: &Args) -> Result<ExitCode> {
     ensure!(Privilege::ours() == Privilege::Root, "this takes root (try sudo)");
-    // Before we build, which is a load itself.
-    let load = fs::read_to_string("/proc/loadavg").context("read the load")?;
-    let load = load.split(' ').next().unwrap_or_default();
     build()?;
     let mut results = Results::default();
     let rounds = if args.quick { 1 } else { 5 };
@@ -57,11 +52,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     let (table, walls) = (report::table(&results), report::walls(&results));
     print!("{table}{walls}");
-    if load.parse::<f64>()? > 0.4 {
-        eprintln!("warning: the machine was not quiet: the load before was {load}");
-    }
     if let Some(dir) = &args.record {
-        let machine = report::machine();
+        let machine = report::machine()?;
         fs::write(dir.join("bench.txt"), format!("{machine}\n{table}"))?;
         fs::write(dir.join("walls.txt"), format!("{machine}\n{walls}"))?;
         fs::write(dir.join("bench.svg"), chart::svg(&results, &machine))?;
@@ -70,13 +62,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Measures one thing, once, on a throw-away host.
 fn on_a_host(what: &str, round: u32, args: &Args) -> Result<String> {
     let mut options = host::Options::new(Privilege::Root);
     options.limit = Duration::from_secs(3600);
     options.envs.push(("ROOTFS", rootfs().as_os_str()));
-    let words = [round.to_string(), args.quick.to_string(), args.row.clone().unwrap_or_default()];
-    options.args = words.map(OsString::from).to_vec();
+    options.args = [round.to_string(), args.quick.to_string()].map(OsString::from).to_vec();
     host::again(what, &options)
 }
 

@@ -4,7 +4,6 @@ pub mod blocks;
 pub mod links;
 pub mod lint;
 pub mod page;
-mod picture;
 pub mod render;
 pub mod scratch;
 

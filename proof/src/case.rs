@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::ffi::OsStr;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -73,42 +73,25 @@ impl Needs {
 
     /// What is missing here, if anything is.
     fn missing(&self) -> Option<String> {
-        match (self.privilege, *PRIVILEGE) {
-            (Privilege::Root, Privilege::UserNamespace | Privilege::None) => {
-                Some("needs root".to_owned())
-            }
-            (Privilege::UserNamespace, Privilege::None) => {
-                Some("needs root, or user namespaces".to_owned())
-            }
-            _ => self.programs.iter().find_map(|program| missing_program(program)),
+        if self.privilege == Privilege::Root && *PRIVILEGE != Privilege::Root {
+            return Some("needs root".to_owned());
         }
+        if self.privilege != Privilege::None && *PRIVILEGE == Privilege::None {
+            return Some("needs root, or user namespaces".to_owned());
+        }
+        let missing = self.programs.iter().find(|program| !is_installed(program));
+        missing.map(|program| format!("needs a program: {program}"))
     }
 }
 
 /// What we may do.
 pub static PRIVILEGE: LazyLock<Privilege> = LazyLock::new(Privilege::ours);
 
-/// Which package is to be installed for a program, if that is missing.
-fn missing_program(program: &str) -> Option<String> {
+/// Is a program installed?
+fn is_installed(program: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
-    let mut dirs = env::split_paths(&path).chain([Path::new("/usr/sbin").to_path_buf()]);
-    let there = dirs.any(|dir| dir.join(program).is_file());
-    let package = match program {
-        "strace" if there => {
-            let traced = Command::new("strace").args(["-o", "/dev/null", "true"]).output();
-            let may = traced.is_ok_and(|output| output.status.success());
-            return (!may).then(|| "needs that strace may trace".to_owned());
-        }
-        _ if there => return None,
-        "busybox" => "busybox-static",
-        "bwrap" => "bubblewrap",
-        "dpkg-deb" => "dpkg",
-        "go" => "golang-go",
-        "gcc" => "gcc (and libc6-dev)",
-        "ps" => "procps",
-        itself => itself,
-    };
-    Some(format!("needs the package {package}"))
+    let mut dirs = env::split_paths(&path).chain(["/usr/sbin".into()]);
+    dirs.any(|dir| dir.join(program).is_file())
 }
 
 type Look = Box<dyn Fn() -> Result<String> + Send + Sync>;

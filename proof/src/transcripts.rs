@@ -11,36 +11,29 @@ use crate::case::{self, Case, Needs, case, recorded};
 use crate::programs::programs;
 
 /// A session, line by line: `$ ` stands before what is typed on the host, `# ` before what is typed
-/// into the shell that the line before has started.
-pub struct Transcript {
-    /// Its name, and its snapshot's.
-    pub name: &'static str,
-    /// What is typed.
-    pub typed: &'static [&'static str],
-}
+/// into the shell that the line before has started. In front is its name, which is its snapshot's.
+pub type Transcript = (&'static str, &'static [&'static str]);
 
 /// Makes the `main` of a test program that plays the transcripts of a step.
 #[macro_export]
 macro_rules! transcripts {
     ($step:literal, $($name:literal: [$($typed:literal),* $(,)?]),* $(,)?) => {
         fn main() -> std::process::ExitCode {
-            let all = &[$($crate::transcripts::Transcript { name: $name, typed: &[$($typed),*] }),*];
-            $crate::transcripts::run($step, all)
+            $crate::transcripts::run($step, &[$(($name, &[$($typed),*])),*])
         }
     };
 }
 
 /// What `transcripts!` calls.
 pub fn run(step: &'static str, all: &'static [Transcript]) -> ExitCode {
-    let case_of = |transcript: &'static Transcript| -> Case {
+    let case_of = |(name, typed): &'static Transcript| -> Case {
         // A user namespace has to show more mounts, and has but one user.
         let root = STEPS.iter().any(|row| row.name == step && row.root)
-            || ["mounts", "without-privilege"].contains(&transcript.name);
-        let name = format!("{step}/{}", transcript.name);
-        case(transcript.name, Needs::root_if(root), || play(transcript.typed)).then(move |seen| {
+            || ["mounts", "without-privilege"].contains(name);
+        case(*name, Needs::root_if(root), || play(typed)).then(move |seen| {
             // Debian's busybox runs `ps` inside its shell, and says so.
             insta::with_settings!({ filters => vec![(r"\{(\w+)\} /bin/sh", "$1")] }, {
-                recorded(&name, seen);
+                recorded(&format!("{step}/{name}"), seen);
             });
             Ok(())
         })
@@ -51,9 +44,7 @@ pub fn run(step: &'static str, all: &'static [Transcript]) -> ExitCode {
 /// Types the lines, and shows them with what they say.
 fn play(typed: &[&str]) -> Result<String> {
     nix::unistd::sethostname("host").context("sethostname")?;
-    let mut path = programs().as_os_str().to_owned();
-    path.push(":");
-    path.push(env::var_os("PATH").unwrap_or_default());
+    let path = format!("{}:{}", programs().display(), env::var("PATH")?);
     let mut seen = String::new();
     let mut lines = typed.iter().peekable();
     while let Some(line) = lines.next() {

@@ -1,18 +1,18 @@
 //! Each step is whole, and small: its page, its row in the README, its checks and its budget are
 //! there; and the difference to the step before is one new file, which is the wall, and the few lines
-//! that call it. What must hold for a step holds for all, so a new one that lacks something fails
-//! here by name.
+//! that call it. A new one that lacks something fails here by name.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use proof::case::{self, Case, Needs, here, recorded};
+use proof::programs::output;
 use similar::{ChangeTag, TextDiff};
 use workshop::checks;
 use workshop::steps::{self, STEPS, Step};
-use workshop::workspace::workspace;
+use workshop::workspace::{cargo, workspace};
 
 /// The most lines of a file.
 const LINES_OF_A_FILE: usize = 150;
@@ -22,171 +22,93 @@ const STORY: [&str; 4] = ["main.rs", "run.rs", "child.rs", "supervise.rs"];
 const CRATES: usize = 22;
 
 fn main() -> ExitCode {
-    type Test = fn(usize) -> Result<()>;
-    let of_each: [(&str, Test); 7] = [
-        ("is-small", is_small),
-        ("forbids-unsafe-code", forbids_unsafe_code),
-        ("depends-on-no-architecture", depends_on_no_architecture),
-        ("has-a-page", has_a_page),
-        ("has-a-row-in-the-readme", has_a_row_in_the_readme),
-        ("has-checks", has_checks),
-        ("has-transcripts", has_transcripts),
-    ];
-    let of_each_but_the_first: [(&str, Test); 2] =
-        [("changes-little", changes_little), ("differs-as-recorded", differs_as_recorded)];
     let mut cases: Vec<Case> = Vec::new();
     for (i, step) in STEPS.iter().enumerate() {
-        let later = of_each_but_the_first.iter().filter(|_| i > 0);
-        for (name, test) in of_each.iter().chain(later) {
-            let (name, test) = (format!("{}::{name}", step.name), *test);
+        let mut add = |name: &str, test: fn(usize) -> Result<()>| {
+            let name = format!("{}::{name}", step.name);
             cases.push(here(name, Needs::NOTHING, move || test(i)));
+        };
+        add("is-whole", is_whole);
+        add("is-small", is_small);
+        if i > 0 {
+            add("differs-as-recorded", differs_as_recorded);
         }
     }
-    cases.push(here("every-folder-is-a-step", Needs::NOTHING, every_folder_is_a_step));
     cases.push(here("files", Needs::NOTHING, table_of_files));
     cases.push(here("a-room-builds-little", Needs::NOTHING, a_room_builds_little));
     cases.push(here("nothing-is-built-twice", Needs::NOTHING, nothing_is_built_twice));
     case::run(4, cases)
 }
 
-/// The lines of a step, in all its files.
-fn lines(step: &Step) -> Result<usize> {
-    let mut lines = 0;
-    for file in steps::files(step.name)? {
-        lines += steps::read(step.name, &file)?.lines().count();
-    }
-    Ok(lines)
+/// The lines of a step, file by file.
+fn lines(step: &Step) -> Result<Vec<(String, usize)>> {
+    let files = steps::files(step.name)?.into_iter();
+    files.map(|file| Ok((file.clone(), steps::read(step.name, &file)?.lines().count()))).collect()
 }
 
 fn is_small(step: usize) -> Result<()> {
     let step = &STEPS[step];
-    let count = lines(step)?;
-    ensure!(count <= step.lines, "it has {count} lines, the most is {}", step.lines);
-    for file in steps::files(step.name)? {
-        let count = steps::read(step.name, &file)?.lines().count();
+    let mut all = 0;
+    for (file, count) in lines(step)? {
         ensure!(count <= LINES_OF_A_FILE, "{file} has {count} lines");
+        all += count;
     }
+    ensure!(all <= step.lines, "it has {all} lines, the most is {}", step.lines);
     Ok(())
 }
 
-fn forbids_unsafe_code(step: usize) -> Result<()> {
-    let main = steps::read(STEPS[step].name, "main.rs")?;
-    ensure!(main.contains("#![forbid(unsafe_code)]"), "main.rs does not");
-    Ok(())
-}
-
-/// They are tried on some architectures, and must run on all.
-fn depends_on_no_architecture(step: usize) -> Result<()> {
-    for file in steps::files(STEPS[step].name)? {
-        let text = steps::read(STEPS[step].name, &file)?;
-        for word in ["target_arch", "target_pointer_width", "env::consts", "x86", "aarch64"] {
-            ensure!(!text.contains(word), "{word} in {file}");
-        }
-    }
-    Ok(())
-}
-
-fn has_a_page(step: usize) -> Result<()> {
+/// That its page is in the summary, and shows its code, is seen by the lint of the book.
+fn is_whole(step: usize) -> Result<()> {
     let name = STEPS[step].name;
-    let book = workspace().join("book/src");
-    let page = fs::read_to_string(book.join(format!("{name}.md"))).context("no page")?;
-    ensure!(page.contains(&format!("../../{name}/src/")), "its page shows none of its code");
-    let summary = fs::read_to_string(book.join("SUMMARY.md"))?;
-    ensure!(summary.contains(&format!("({name}.md)")), "its page is not in SUMMARY.md");
-    Ok(())
-}
-
-fn has_a_row_in_the_readme(step: usize) -> Result<()> {
-    let name = STEPS[step].name;
+    let main = steps::read(name, "main.rs")?;
+    ensure!(main.contains("#![forbid(unsafe_code)]"), "main.rs does not forbid unsafe code");
+    ensure!(workspace().join(format!("book/src/{name}.md")).exists(), "it has no page");
     let readme = fs::read_to_string(workspace().join("README.md")).context("no README")?;
     let row = readme.lines().find(|line| line.starts_with(&format!("| [{name}]")));
-    let (row, lines) = (row.context("there is none")?, lines(&STEPS[step])?);
+    let row = row.context("it has no row in the README")?;
+    let lines: usize = lines(&STEPS[step])?.iter().map(|(_, count)| count).sum();
     ensure!(row.ends_with(&format!("| {lines} |")), "it has {lines} lines, but the row is: {row}");
-    Ok(())
-}
-
-fn has_checks(step: usize) -> Result<()> {
-    let count = checks::all().filter(|check| check.from == step + 1).count();
-    ensure!(count > 0, "no check is from step {} on: what does it owe?", step + 1);
-    Ok(())
-}
-
-/// Transcripts that are played, and all that is recorded is still played.
-fn has_transcripts(step: usize) -> Result<()> {
-    let name = STEPS[step].name;
+    let owes = checks::all().any(|check| check.from == step + 1);
+    ensure!(owes, "no check is from step {} on: what does it owe?", step + 1);
+    // What is recorded is still played.
     let tests = workspace().join(name).join("tests/transcripts.rs");
     let tests = fs::read_to_string(tests).context("no tests/transcripts.rs")?;
     let recorded = fs::read_dir(workspace().join("book/recorded").join(name));
-    let mut count = 0;
     for file in recorded.context("no folder in book/recorded")? {
         let file = file?.file_name().into_string().unwrap_or_default();
         let transcript = file.trim_end_matches(".snap");
         ensure!(tests.contains(&format!("\"{transcript}\": [")), "nothing plays {file}");
-        count += 1;
-    }
-    ensure!(count > 0, "nothing is recorded");
-    Ok(())
-}
-
-fn every_folder_is_a_step() -> Result<()> {
-    for entry in fs::read_dir(workspace())? {
-        let name = entry?.file_name().into_string().unwrap_or_default();
-        let is_step = name.starts_with("step") && workspace().join(&name).is_dir();
-        let has_row = STEPS.iter().any(|step| step.name == name);
-        ensure!(!is_step || has_row, "{name} has no row in workshop/src/steps.rs");
     }
     Ok(())
 }
 
-/// What became of a file from one step to the next.
-enum Became {
-    New,
-    Changed(usize),
-    Same,
-}
-
-fn became(old: &Step, new: &Step, file: &str) -> Result<Became> {
-    if !steps::path(old.name, file).exists() {
-        return Ok(Became::New);
-    }
-    // With the marks of the book: to the byte.
-    if fs::read(steps::path(old.name, file))? == fs::read(steps::path(new.name, file))? {
-        return Ok(Became::Same);
-    }
-    let (before, now) = (steps::read(old.name, file)?, steps::read(new.name, file)?);
-    let diff = TextDiff::from_lines(&before, &now);
-    let changed = diff.iter_all_changes().filter(|change| change.tag() != ChangeTag::Equal);
-    Ok(Became::Changed(changed.count()))
-}
-
-fn changes_little(step: usize) -> Result<()> {
-    let (old, new) = (&STEPS[step - 1], &STEPS[step]);
-    let mut lines = 0;
-    for file in steps::files(new.name)? {
-        if let Became::Changed(count) = became(old, new, &file)? {
-            ensure!(STORY[..3].contains(&file.as_str()), "{file} is not as in {}", old.name);
-            lines += count;
-        }
-    }
-    ensure!(lines <= new.changes, "it changes {lines} lines, the most is {}", new.changes);
-    Ok(())
-}
-
-/// What each step adds, changes and keeps.
+/// What each step adds, changes (little) and keeps (to the byte).
 fn table_of_files() -> Result<()> {
     let mut table = "| step | new files | changed files (lines) | files as before |\n".to_owned();
     table += "| --- | --- | --- | --- |\n";
     for pair in STEPS.windows(2) {
-        let (mut new, mut changed, mut same) = (Vec::new(), Vec::new(), Vec::new());
-        for file in steps::files(pair[1].name)? {
-            match became(&pair[0], &pair[1], &file)? {
-                Became::New => new.push(format!("`{file}`")),
-                Became::Changed(count) => changed.push(format!("`{file}` ({count})")),
-                Became::Same => same.push(format!("`{file}`")),
+        let (old, step) = (&pair[0], &pair[1]);
+        let (mut new, mut changed, mut same, mut changes) = (vec![], vec![], vec![], 0);
+        for file in steps::files(step.name)? {
+            if !steps::path(old.name, &file).exists() {
+                new.push(format!("`{file}`"));
+            } else if fs::read(steps::path(old.name, &file))?
+                == fs::read(steps::path(step.name, &file))?
+            {
+                same.push(format!("`{file}`"));
+            } else {
+                ensure!(STORY[..3].contains(&&*file), "{file} of {} is changed", step.name);
+                let (before, now) = (steps::read(old.name, &file)?, steps::read(step.name, &file)?);
+                let diff = TextDiff::from_lines(&before, &now);
+                let count =
+                    diff.iter_all_changes().filter(|it| it.tag() != ChangeTag::Equal).count();
+                changed.push(format!("`{file}` ({count})"));
+                changes += count;
             }
         }
+        ensure!(changes <= step.changes, "{} changes {changes} lines", step.name);
         let [new, changed, same] = [new, changed, same].map(|files| files.join(", "));
-        table += &format!("| {} | {new} | {changed} | {same} |\n", pair[1].name);
+        table += &format!("| {} | {new} | {changed} | {same} |\n", step.name);
     }
     recorded("files", &table);
     Ok(())
@@ -239,47 +161,37 @@ fn diff(old: &str, before: &str, new: &str, now: &str, of: &str) -> String {
     diff.unified_diff().context_radius(3).header(&old, &new).to_string()
 }
 
-/// The functions and types of a file, by name, with their comments: whatever begins at the left
-/// margin with such a word, and ends with a brace there.
+/// The functions and types of a file, by name, with their comments: each ends with a brace at the left
+/// margin, and begins after a blank line.
 fn items(text: &str) -> Vec<(String, String)> {
     let mut items = Vec::new();
-    let mut item = String::new();
-    let mut name = None;
-    for line in text.split_inclusive('\n') {
-        let words: Vec<_> = line.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
-        for pair in words.windows(2) {
-            if ["fn", "struct", "enum"].contains(&pair[0]) && !line.starts_with([' ', '/']) {
-                name = Some(format!("{} {}", pair[0], pair[1]));
-            }
-        }
-        item += line;
-        if line == "}\n" {
-            items.extend(name.take().map(|name| (name, std::mem::take(&mut item))));
-        }
-        if line == "\n" && name.is_none() {
-            item.clear();
-        }
+    for piece in text.split_inclusive("\n}\n").map(|piece| piece.trim_start_matches('\n')) {
+        let mut at_margin = piece.lines().filter(|line| !line.starts_with([' ', '/', '#']));
+        let is_item = |line: &&str| ["fn ", "struct ", "enum "].iter().any(|it| line.contains(it));
+        let Some(first) = at_margin.find(is_item) else { continue };
+        let before = &piece[..piece.find(first).unwrap_or_default()];
+        let start = before.rfind("\n\n").map_or(0, |at| at + 2);
+        let mut words = first.split(|c: char| !c.is_alphanumeric() && c != '_');
+        let kind = words.find(|word| ["fn", "struct", "enum"].contains(word)).unwrap_or_default();
+        let name = format!("{kind} {}", words.next().unwrap_or_default());
+        items.push((name, piece[start..].to_owned()));
     }
     items
 }
 
 /// What cargo builds for some packages, their own crates included: `name version features`.
 fn builds(packages: &[&str]) -> Result<BTreeSet<String>> {
-    let mut tree = Command::new(env!("CARGO"));
-    tree.args(["tree", "--offline", "--edges", "normal,build", "--prefix", "none", "--no-dedupe"]);
+    let mut tree = cargo("tree");
+    tree.args(["--offline", "--edges", "normal,build", "--prefix", "none", "--no-dedupe"]);
     tree.args(["--format", "{p} {f}"]);
     tree.args(packages.iter().flat_map(|package| ["--package", package]));
-    let output = tree.current_dir(workspace()).output().context("start cargo tree")?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout)?;
+    let text = String::from_utf8(output(&mut tree)?)?;
     Ok(text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect())
 }
 
 /// What the README's first command has to build.
 fn a_room_builds_little() -> Result<()> {
-    let builds = builds(&["workshop", steps::LAST.name])?;
-    let crates: BTreeSet<_> = builds.iter().filter_map(|build| build.split(' ').next()).collect();
-    ensure!(crates.contains(steps::LAST.name), "{crates:?}");
+    let crates = builds(&["workshop", steps::LAST.name])?;
     ensure!(crates.len() <= CRATES, "{} crates, the most is {CRATES}: {crates:?}", crates.len());
     Ok(())
 }

@@ -10,7 +10,6 @@ const WIDTH: f64 = 480.0;
 /// Where the bars begin and how long they may be: what each is stands above, what it says behind.
 const LEFT: f64 = 8.0;
 const LONGEST: f64 = 310.0;
-/// From one row to the next.
 const PITCH: f64 = 54.0;
 /// A bar of more milliseconds than this times the longest step's is broken, or it would dwarf the
 /// rest.
@@ -54,7 +53,6 @@ pub fn svg(results: &Results, machine: &str) -> String {
     svg + "</svg>\n"
 }
 
-/// A bar, and behind it what it says.
 fn bar(svg: &mut String, row: &Measured, what: &str, [y, height, most]: [f64; 3], more: &str) {
     let Some(time) = row.median(what) else { return };
     let fill = match row.kind.as_str() {

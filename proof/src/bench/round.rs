@@ -1,17 +1,19 @@
 //! One round of one measurement, on its throw-away host. What it prints is a line for each row: its
 //! kind, its title, and the numbers.
 
+use std::env::temp_dir;
 use std::ffi::OsString;
-use std::fs;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use workshop::container::behind;
 use workshop::host::{self, State};
 
 use super::rows::{self, BASE, Row};
+use crate::programs::output;
 use crate::strace::strace;
 
 /// All that is measured: system calls, and times: back to back, after idling, and of one wall each.
@@ -24,21 +26,19 @@ pub fn on_the_host(what: &str, args: &[OsString]) -> ExitCode {
 
 fn measure(what: &str, args: &[OsString]) -> Result<String> {
     let words: Vec<_> = args.iter().map(|word| word.to_string_lossy()).collect();
-    let [round, quick, wanted] = &words[..] else { bail!("three words, not {words:?}") };
+    let [round, quick] = &words[..] else { bail!("two words, not {words:?}") };
     let (round, quick) = (round.parse::<usize>()?, quick == "true");
     // The mounts of the talk's program would come back to us.
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
         .context("make / private")?;
     // Where version 2 is mounted beside version 1: crun does not know what to make of that.
     let _ = umount2("/sys/fs/cgroup/unified", MntFlags::MNT_DETACH);
-    let place = std::env::temp_dir();
-    let mut rows = if what == "walls" { rows::walls() } else { rows::all(&place)? };
+    let mut rows = if what == "walls" { rows::walls() } else { rows::all(&temp_dir())? };
     if what == "trace" {
         return trace(rows.iter().find(|row| row.title == BASE).context("no floor")?);
     }
-    rows.retain(|row| row.title.contains(&**wanted) || row.title == BASE);
     let before = State::now()?;
-    let by = round % rows.len().max(1);
+    let by = round % rows.len();
     rows.rotate_left(by);
     let mut lines = String::new();
     for row in &rows {
@@ -79,25 +79,11 @@ fn calls(row: &Row) -> Result<f64> {
 
 /// What the bare floor calls, with the seconds since the call before: for people to read.
 fn trace(floor: &Row) -> Result<String> {
-    let command = floor.command();
-    let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
-    let (path, rootfs) = (command.get_program().to_string_lossy(), &words[1]);
-    let log = std::env::temp_dir().join("trace");
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-r", "-s", "200", "--quiet=all", "-o"]).arg(&log).arg(&*path);
-    ensure!(strace.args(command.get_args()).status()?.success(), "strace failed");
-    let log = fs::read_to_string(log)?.replace(&*path, "floor").replace(&**rootfs, "rootfs");
-    let mut pids: Vec<&str> = Vec::new();
-    let mut text = String::new();
-    for line in log.lines() {
-        let Some((pid, call)) = line.split_once(' ') else { continue };
-        if !pids.contains(&pid) {
-            pids.push(pid);
-        }
-        let who = pids.iter().position(|known| *known == pid).unwrap_or_default();
-        let who = ["floor", "PID 1", "PID 2"].get(who).context("a process too many")?;
-        let line: String = format!("{who} {}", call.trim_start()).chars().take(100).collect();
-        text += &format!("{}\n", line.trim_end());
-    }
-    Ok(text)
+    let script = r#"
+        strace -f -r -s 200 --quiet=all -o "$TMPDIR/trace" "$@"
+        sed "s|$1|floor|; s|$1|floor|; s|$3|rootfs|" "$TMPDIR/trace" | awk '
+            !($1 in who) { who[$1] = n ? "PID " n : "floor"; n++ }
+            { pid = $1; sub(/^[0-9]+ +/, ""); print substr(who[pid] " " $0, 1, 100) }' |
+        sed 's/ *$//'"#;
+    Ok(String::from_utf8(output(&mut behind(&["sh", "-ec", script, "sh"], &floor.command()))?)?)
 }

@@ -13,9 +13,7 @@ use workshop::workspace::target;
 use super::built;
 use crate::programs::rootfs;
 
-/// A row of the table.
 pub struct Row {
-    /// What it is, in a few words.
     pub title: String,
     /// Whose it is: `floor`, `step`, or `other`.
     pub kind: &'static str,
@@ -26,7 +24,6 @@ pub struct Row {
 /// The row that all others are compared to.
 pub const BASE: &str = "C: namespaces, root, /proc";
 
-/// The row that the walls are compared to.
 pub const NO_WALL: &str = "none";
 
 /// The limits of step 5, all of them: 20 processes is the default.
@@ -35,8 +32,7 @@ const LIMITS: [&str; 4] = ["--memory", "64m", "--cpus", "0.5"];
 impl Row {
     fn new(title: impl Into<String>, kind: &'static str, argv: &[&str]) -> Row {
         let argv = argv.iter().map(|word| (*word).to_owned()).collect();
-        let envs = vec![("ROOTFS", rootfs().display().to_string())];
-        Row { title: title.into(), kind, argv, envs }
+        Row { title: title.into(), kind, argv, envs: Vec::new() }
     }
 
     /// The command, not yet started; what it says goes nowhere.
@@ -61,7 +57,7 @@ pub fn all(place: &Path) -> Result<Vec<Row>> {
     ];
     let full =
         Row::new("C: and /dev, /sys, cgroups", "floor", &[&floor, "full", rootfs, "/bin/true"]);
-    rows.push(Row { envs: cgroups_of_the_floor()?, ..full });
+    rows.push(Row { envs: cgroups_of_the_floor(), ..full });
     for (i, step) in STEPS.iter().enumerate() {
         let command = if step.rootfs { "/bin/true" } else { &host_true };
         let mut add = |title: &str, dir: &str, options: &[&str]| {
@@ -72,19 +68,19 @@ pub fn all(place: &Path) -> Result<Vec<Row>> {
         let title = format!("step {}", i + 1);
         if step.name != LAST.name {
             add(&title, "release", &[]);
-            continue;
+        } else {
+            add(&format!("{title}, as it is without options"), "release", &[]);
+            add(&format!("{title} with all its limits"), "release", &LIMITS);
+            add("the same, as `cargo run` builds it", "debug", &LIMITS);
+            add("the same, linked statically", "bench/static/release", &LIMITS);
         }
-        add(&format!("{title}, as it is without options"), "release", &[]);
-        add(&format!("{title} with all its limits"), "release", &LIMITS);
-        add("the same, as `cargo run` builds it", "debug", &LIMITS);
-        add("the same, linked statically", "bench/static/release", &LIMITS);
     }
     others(rootfs, place, &mut rows)?;
     Ok(rows)
 }
 
-/// Where the floor may make its cgroups: where step 5 makes its.
-fn cgroups_of_the_floor() -> Result<Vec<(&'static str, String)>> {
+/// Where step 5 makes its.
+fn cgroups_of_the_floor() -> Vec<(&'static str, String)> {
     let mut envs = Vec::new();
     for (name, file) in [
         ("CGROUP2", "cgroup.subtree_control"),
@@ -95,41 +91,41 @@ fn cgroups_of_the_floor() -> Result<Vec<(&'static str, String)>> {
         let dir = host::trees().into_iter().find(|dir| dir.join(file).exists());
         envs.extend(dir.map(|dir| (name, dir.display().to_string())));
     }
-    Ok(envs)
+    envs
 }
 
 /// One namespace of each kind, by unshare(1), which starts a child in each.
 pub fn walls() -> Vec<Row> {
     let host_true = rootfs().join("bin/true").display().to_string();
-    let wall = |title, flag: &[&str]| {
-        Row::new(title, "wall", &[&["unshare", "--fork"], flag, &[&host_true]].concat())
-    };
-    vec![
-        wall(NO_WALL, &[]),
-        wall("UTS (hostname)", &["--uts"]),
-        wall("PID", &["--pid"]),
-        wall("cgroup", &["--cgroup"]),
-        wall("user", &["--user"]),
-        wall("IPC", &["--ipc"]),
-        wall("mount", &["--mount"]),
-        wall("network", &["--net"]),
-    ]
+    let mut rows = vec![Row::new(NO_WALL, "wall", &["unshare", "--fork", &host_true])];
+    for (title, flag) in [
+        ("UTS (hostname)", "--uts"),
+        ("PID", "--pid"),
+        ("cgroup", "--cgroup"),
+        ("user", "--user"),
+        ("IPC", "--ipc"),
+        ("mount", "--mount"),
+        ("network", "--net"),
+    ] {
+        rows.push(Row::new(title, "wall", &["unshare", "--fork", flag, &host_true]));
+    }
+    rows
 }
 
-/// What else is installed.
 fn others(rootfs: &str, place: &Path, rows: &mut Vec<Row>) -> Result<()> {
-    let unshare = ["-u", "-p", "-f", "-m", "--root", rootfs, "--mount-proc"];
-    let bwrap =
-        ["--bind", rootfs, "/", "--proc", "/proc", "--dev", "/dev", "--ro-bind", "/sys", "/sys"];
-    let walls = [&bwrap[..], &["--unshare-uts", "--unshare-pid", "--unshare-cgroup"]].concat();
-    let all = [&bwrap[..], &["--unshare-all"]].concat();
+    let bwrap = format!("--bind {rootfs} / --proc /proc --dev /dev --ro-bind /sys /sys");
     for (program, what, options) in [
-        ("unshare", "", &unshare[..]),
-        ("bwrap", ", the same walls", &walls),
-        ("bwrap", ", --unshare-all", &all),
+        ("unshare", "", format!("-u -p -f -m --root {rootfs} --mount-proc")),
+        (
+            "bwrap",
+            ", the same walls",
+            format!("{bwrap} --unshare-uts --unshare-pid --unshare-cgroup"),
+        ),
+        ("bwrap", ", --unshare-all", format!("{bwrap} --unshare-all")),
     ] {
         if let Some(version) = version(program) {
-            let argv = [&[program], options, &["/bin/true"]].concat();
+            let options: Vec<_> = options.split(' ').collect();
+            let argv = [&[program], &options[..], &["/bin/true"]].concat();
             rows.push(Row::new(version + what, "other", &argv));
         }
     }
@@ -142,11 +138,8 @@ fn others(rootfs: &str, place: &Path, rows: &mut Vec<Row>) -> Result<()> {
     }
     if version("go").is_some() {
         let talk = built().join("talk").display().to_string();
-        rows.push(Row::new(
-            "the talk's Go program, no cgroup",
-            "other",
-            &[&talk, "run", "/bin/true"],
-        ));
+        let argv = [&talk, "run", "/bin/true"];
+        rows.push(Row::new("the talk's Go program, no cgroup", "other", &argv));
     }
     Ok(())
 }

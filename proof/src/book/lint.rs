@@ -5,16 +5,17 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
-use anyhow::Result;
-use workshop::steps::Step;
+use anyhow::{Context, Result, bail, ensure};
+use workshop::steps::STEPS;
 
-use super::page::{Fence, Page};
-use super::{Finding, blocks, picture};
+use super::page::Page;
+use super::{Finding, blocks};
+use crate::programs::output;
 
 const PAGES: &str = "book/src";
 const SUMMARY: &str = "book/src/SUMMARY.md";
-const EXERCISES: &str = "book/exercises";
 /// It has blocks that are run, too.
 const README: &str = "README.md";
 /// The only page whose transcripts are quoted, and not played.
@@ -39,14 +40,6 @@ const INCLUDED: [&str; 5] = ["rust", "diff", "go", "c", "console"];
 /// How a transcript, or Rust, starts that is typed in as `text`.
 const DISGUISED: [&str; 9] = ["$ ", "# ", "/ # ", "fn ", "pub ", "use ", "impl ", "let ", "#["];
 
-/// What a lint has seen.
-pub struct Lint {
-    /// What is wrong, in order.
-    pub findings: Vec<Finding>,
-    /// How much was looked at, in words.
-    pub seen: String,
-}
-
 /// The pages of the book in the order of its summary, and the README.
 pub fn pages(root: &Path) -> Result<Vec<Page>> {
     let mut pages = Vec::new();
@@ -57,36 +50,28 @@ pub fn pages(root: &Path) -> Result<Vec<Page>> {
     Ok(pages)
 }
 
-/// Looks at the book in a workspace that has these steps.
-pub fn lint(root: &Path, steps: &[Step]) -> Result<Lint> {
+/// Looks at the book in a workspace.
+pub fn lint(root: &Path) -> Result<Vec<Finding>> {
     let root = &root.canonicalize()?;
     let pages = pages(root)?;
     let mut book = Book { root, pages: &pages, findings: Vec::new(), shown: BTreeSet::new() };
     for page in &pages {
         book.findings.extend(page.findings.iter().cloned());
         book.findings.extend(blocks::groups(page).1);
-        if page.titles != [1] {
-            book.wrong(&page.file, 1, "it must start with its title, and have no other");
+        if page.file == README {
+            continue;
         }
-        if page.file != README {
-            book.includes(page);
-            for fence in &page.fences {
-                book.typed(page, fence);
+        book.typed(page);
+        for (line, text) in (1..).zip(page.text.lines()).filter(|(_, text)| text.contains("{{#")) {
+            if let Err(what) = book.include(page, line, text) {
+                book.wrong(&page.file, line, what.to_string());
             }
         }
     }
-    for step in steps {
-        book.step(step);
-        book.anchors(step);
-    }
+    book.anchors();
     book.files();
-    book.exercises();
-    let mut findings = book.findings;
-    findings.sort();
-    let blocks = pages.iter().flat_map(|page| &page.fences).filter(|it| it.language == "sh");
-    let (blocks, shown, pages) = (blocks.count(), book.shown.len(), pages.len() - 1);
-    let seen = format!("{pages} pages, {blocks} blocks of commands, {shown} things included");
-    Ok(Lint { findings, seen })
+    book.findings.sort();
+    Ok(book.findings)
 }
 
 struct Book<'a> {
@@ -102,112 +87,83 @@ impl Book<'_> {
         self.findings.push(Finding::new(file, line, what));
     }
 
-    fn includes(&mut self, page: &Page) {
-        let lines: Vec<_> = page.text.lines().collect();
-        for (at, text) in lines.iter().enumerate() {
-            if !text.contains("{{#") {
-                continue;
-            }
-            if let Err(what) = self.include(page, at + 1, text) {
-                self.wrong(&page.file, at + 1, what);
-            }
-            let blank = |line: Option<&&str>| line.is_none_or(|line| line.trim().is_empty());
-            let alone = blank(lines[..at].last()) && blank(lines.get(at + 1));
-            if text.ends_with(".svg}}") && !alone {
-                self.wrong(&page.file, at + 1, "a picture needs a blank line before and after it");
-            }
-        }
-    }
-
     /// Looks at what an include shows, and at where it stands. An error says what is wrong.
-    fn include(&mut self, page: &Page, line: usize, text: &str) -> Result<(), String> {
+    fn include(&mut self, page: &Page, line: usize, text: &str) -> Result<()> {
         let what = text.strip_prefix("{{#include ").and_then(|what| what.strip_suffix("}}"));
         // If it is indented, only its first line would be.
         let what =
-            what.ok_or("`{{#include PATH:ANCHOR}}` must stand alone, at the start of its line")?;
+            what.context("`{{#include PATH:ANCHOR}}` must stand alone, at the start of its line")?;
         let (path, part) = what.split_once(':').unwrap_or((what, ""));
         let file = fs::canonicalize(self.root.join(PAGES).join(path));
-        let file = file.map_err(|_| format!("there is no file {path}"))?;
-        let source = fs::read_to_string(&file).unwrap_or_default();
+        let file = file.with_context(|| format!("there is no file {path}"))?;
+        let source = fs::read_to_string(&file)?;
         let file = file.strip_prefix(self.root).unwrap_or(&file).to_string_lossy().into_owned();
         let suffix = path.rsplit('.').next().unwrap_or_default();
         let known = SHOWN.iter().find(|(of, place, _)| *of == suffix && file.starts_with(place));
-        let (_, _, blocks) = known.ok_or(format!("{path}: what pages show is not kept there"))?;
+        let Some((_, _, blocks)) = known else {
+            bail!("{path}: what pages show is not kept there")
+        };
         self.shown.insert((file.clone(), part.to_owned()));
         let fence = page.fences.iter().find(|fence| fence.lines().contains(&line));
         let language = fence.map_or(NO_BLOCK, |fence| &fence.language);
-        if !blocks.contains(&language) {
-            return Err(format!("{path} belongs in {}, not in {language}", blocks.join(" or ")));
-        }
-        let shown = match part {
-            _ if suffix == "snap" => {
-                if !part.starts_with("4:") {
-                    return Err(format!("a snapshot is shown from its line 4 on: {path}:4:"));
-                }
-                source.split_inclusive('\n').skip(3).collect()
-            }
-            "" => source,
-            anchor => anchored(&source, anchor).map_err(|what| format!("{file}: {what}"))?,
+        let belongs = blocks.join(" or ");
+        ensure!(blocks.contains(&language), "{path} belongs in {belongs}, not in {language}");
+        let alone = suffix != "svg" || page.text.contains(&format!("\n\n{text}\n\n"));
+        ensure!(alone, "a picture needs a blank line before and after it");
+        let shown = if suffix == "snap" {
+            let head = part.starts_with("4:");
+            ensure!(head, "a snapshot is shown from its line 4 on: {path}:4:");
+            source.split_inclusive('\n').skip(3).collect()
+        } else if part.is_empty() {
+            source
+        } else {
+            anchored(&source, part)
+                .with_context(|| format!("{file}: no anchor {part}, or no end"))?
         };
-        if shown.contains("ANCHOR") {
-            return Err(format!("{file} has marks of anchors, which would be shown"));
-        }
-        if shown.trim().is_empty() {
-            return Err(format!("there is nothing in {what}"));
-        }
+        ensure!(!shown.contains("ANCHOR"), "{file} has marks of anchors, which would be shown");
+        ensure!(!shown.trim().is_empty(), "there is nothing in {what}");
         Ok(())
     }
 
     /// What may not be typed in by hand.
-    fn typed(&mut self, page: &Page, fence: &Fence) {
-        let included = INCLUDED.contains(&fence.language.as_str());
-        if page.file == QUOTES && fence.language == "console" {
-            return;
-        }
-        for (line, text) in fence.lines().zip(fence.text.lines()) {
-            let by_hand = !text.trim().is_empty() && !text.contains("{{#");
-            let disguised = DISGUISED.iter().any(|start| text.trim_start().starts_with(start));
-            if included && by_hand || fence.language == "text" && disguised {
-                self.wrong(&page.file, line, "typed in by hand: it must be included");
-                break;
+    fn typed(&mut self, page: &Page) {
+        for fence in &page.fences {
+            if page.file == QUOTES && fence.language == "console" {
+                continue;
             }
-        }
-    }
-
-    /// A step has a page, and a row in the README.
-    fn step(&mut self, step: &Step) {
-        let page = format!("{PAGES}/{}.md", step.name);
-        if !self.pages.iter().any(|other| other.file == page) {
-            self.wrong(SUMMARY, 1, format!("the step {} has no page in it: {page}", step.name));
-        }
-        let readme = self.pages.iter().find(|page| page.file == README);
-        let row = format!("| [{}]", step.name);
-        if !readme.is_some_and(|page| page.text.lines().any(|line| line.starts_with(&row))) {
-            self.wrong(README, 1, format!("the step {} has no row", step.name));
+            let included = INCLUDED.contains(&fence.language.as_str());
+            let by_hand = |text: &&str| {
+                let disguised = DISGUISED.iter().any(|start| text.trim_start().starts_with(start));
+                included && !text.trim().is_empty() && !text.contains("{{#")
+                    || fence.language == "text" && disguised
+            };
+            if let Some(at) = fence.text.lines().position(|text| by_hand(&text)) {
+                let what = "typed in by hand: it must be included";
+                self.wrong(&page.file, fence.line + 1 + at, what);
+            }
         }
     }
 
     /// Every anchor of a step is shown, or in the same file of another step: a file that a step does
     /// not change is shown where it comes up.
-    fn anchors(&mut self, step: &Step) {
-        for file in files(self.root, &format!("{}/src", step.name)) {
-            let text = fs::read_to_string(self.root.join(&file)).unwrap_or_default();
-            let name = file.trim_start_matches(step.name);
-            for (line, text) in (1..).zip(text.lines()) {
-                let Some((_, mark)) = text.split_once("ANCHOR") else { continue };
-                let anchor = mark.trim_start_matches("_END").trim_start_matches(": ");
-                let is = |file: &str, part: &str| part == anchor && file.ends_with(name);
-                let shown = self.shown.iter().any(|(file, part)| is(file, part));
-                if !text.trim().starts_with("// ANCHOR") {
-                    self.wrong(&file, line, "the mark of an anchor needs a line of its own");
-                } else if !shown {
-                    self.wrong(&file, line, format!("no page shows the anchor {anchor}"));
+    fn anchors(&mut self) {
+        for step in &STEPS {
+            for file in files(self.root, &format!("{}/src", step.name)) {
+                let text = fs::read_to_string(self.root.join(&file)).unwrap_or_default();
+                let name = file.trim_start_matches(step.name);
+                for (line, text) in (1..).zip(text.lines()) {
+                    let Some((_, anchor)) = text.split_once("ANCHOR: ") else { continue };
+                    let is = |file: &str, part: &str| part == anchor && file.ends_with(name);
+                    if !self.shown.iter().any(|(file, part)| is(file, part)) {
+                        self.wrong(&file, line, format!("no page shows the anchor {anchor}"));
+                    }
                 }
             }
         }
     }
 
-    /// What is in `book` is shown. (Of what is recorded, some is shown elsewhere.)
+    /// What is in `book` is shown, and every exercise is on a page. (Of what is recorded, some is
+    /// shown elsewhere.)
     fn files(&mut self) {
         for file in files(self.root, "book") {
             let is_listed = file == SUMMARY || self.pages.iter().any(|page| page.file == file);
@@ -218,64 +174,59 @@ impl Book<'_> {
             if [".svg", ".diff", ".txt"].iter().any(|end| file.ends_with(end)) && !is_shown {
                 self.wrong(&file, 1, "no page shows it");
             }
+            let mut tests = self.pages.iter().flat_map(|page| &page.fences);
+            let task = format!("sh {file}\n");
+            if file.ends_with("/test.sh")
+                && !tests.any(|fence| fence.has("fails") && fence.text.contains(&task))
+            {
+                self.wrong(&file, 1, format!("no page has a block `sh,fails` with `sh {file}`"));
+            }
             if file.ends_with(".svg") {
-                let text = fs::read_to_string(self.root.join(&file)).unwrap_or_default();
-                self.findings.extend(picture::look(&file, &text));
+                self.picture(&file);
             }
         }
     }
 
-    /// Every exercise is on a page, and a page names none that is not there.
-    fn exercises(&mut self) {
-        let mut tests = files(self.root, EXERCISES);
-        tests.retain(|file| file.ends_with("/test.sh"));
-        for page in self.pages {
-            for fence in page.fences.iter().filter(|fence| fence.has("fails")) {
-                for line in fence.text.lines() {
-                    let Some(test) = line.strip_prefix("sh ") else { continue };
-                    if test.starts_with(EXERCISES) && !self.root.join(test).is_file() {
-                        self.wrong(&page.file, fence.line, format!("there is no {test}"));
-                    }
-                    tests.retain(|other| other != test);
-                }
+    /// What a picture must be, to be shown inside a page in every theme and to be read by everybody.
+    fn picture(&mut self, file: &str) {
+        let text = fs::read_to_string(self.root.join(file)).unwrap_or_default();
+        for part in [" class=\"picture\"", " role=\"img\"", " viewBox=\"0 0 "] {
+            if !text.contains(part) {
+                self.wrong(file, 1, format!("it needs{part}"));
             }
         }
-        for test in tests {
-            self.wrong(&test, 1, format!("no page has a block `sh,fails` with `sh {test}`"));
+        let (_, label) = text.split_once(" aria-labelledby=\"").unwrap_or_default();
+        let title = label.split(['"', ' ']).next().unwrap_or_default();
+        if !text.contains(&format!("<title id=\"{title}\">")) {
+            self.wrong(file, 1, "aria-labelledby must start with the id of its <title>");
+        }
+        for (line, text) in (1..).zip(text.lines()) {
+            if text.trim().is_empty() {
+                self.wrong(file, line, "a blank line: Markdown takes the picture apart there");
+            }
+            if text.contains("<style") || text.contains(" style=") {
+                self.wrong(file, line, "a style would be the whole page's: use attributes");
+            }
         }
     }
 }
 
 /// The files in a directory of the workspace and in those below it, by their paths from its root.
 fn files(root: &Path, dir: &str) -> Vec<String> {
-    let mut files = Vec::new();
-    let mut dirs = vec![dir.to_owned()];
-    while let Some(dir) = dirs.pop() {
-        let Ok(entries) = fs::read_dir(root.join(&dir)) else { continue };
-        for entry in entries.flatten() {
-            let path = format!("{dir}/{}", entry.file_name().to_string_lossy());
-            let is_dir = entry.path().is_dir();
-            if is_dir { dirs.push(path) } else { files.push(path) }
-        }
-    }
-    files
+    let mut find = Command::new("find");
+    let found = output(find.args([dir, "-type", "f"]).current_dir(root)).unwrap_or_default();
+    String::from_utf8_lossy(&found).lines().map(str::to_owned).collect()
 }
 
-/// What stands between the marks of an anchor, without the marks of others; or what is wrong.
-fn anchored(source: &str, anchor: &str) -> Result<String, String> {
-    let (start, end) = (format!("// ANCHOR: {anchor}"), format!("// ANCHOR_END: {anchor}"));
-    let mut lines = source.lines();
-    if !lines.any(|line| line.trim() == start) {
-        return Err(format!("there is no anchor {anchor}"));
-    }
-    let mut shown = String::new();
-    for line in lines {
-        if line.trim() == end {
-            return Ok(shown);
-        }
-        if !line.contains("ANCHOR") {
-            shown += &format!("{line}\n");
-        }
-    }
-    Err(format!("the anchor {anchor} does not end"))
+/// What stands between the marks of an anchor, without the marks of others.
+fn anchored(source: &str, anchor: &str) -> Option<String> {
+    let (_, from) = source.split_once(&format!("// ANCHOR: {anchor}\n"))?;
+    let (shown, _) = from.split_once(&format!("// ANCHOR_END: {anchor}\n"))?;
+    Some(
+        shown
+            .lines()
+            .filter(|line| !line.contains("ANCHOR"))
+            .map(|line| format!("{line}\n"))
+            .collect(),
+    )
 }

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use pulldown_cmark::{CodeBlockKind, Event, HeadingLevel, Options, Parser, Tag};
+use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag};
 
 use super::Finding;
 
@@ -26,8 +26,6 @@ pub struct Page {
     pub text: String,
     /// Its fenced blocks.
     pub fences: Vec<Fence>,
-    /// The lines of its titles, which are headings of the first level.
-    pub titles: Vec<usize>,
     /// Where its links lead to.
     pub links: Vec<String>,
     /// What is wrong with its form.
@@ -42,7 +40,7 @@ pub struct Fence {
     /// Its language.
     pub language: String,
     /// What follows the language.
-    pub attributes: Vec<String>,
+    attributes: Vec<String>,
     /// What is in it.
     pub text: String,
     /// Why it is not run, if it says so.
@@ -62,7 +60,7 @@ impl Fence {
 }
 
 impl Page {
-    /// Reads a page; `file` is its path from the root.
+    /// Reads a page.
     pub fn read(root: &Path, file: &str) -> Result<Page> {
         let text = fs::read_to_string(root.join(file)).with_context(|| format!("read {file}"))?;
         Ok(Page::parse(file, text))
@@ -91,18 +89,22 @@ impl Page {
                     }
                     let source = text[bytes].trim_end();
                     in_blocks.push(line..line + source.lines().count());
-                    match kind {
-                        CodeBlockKind::Fenced(info) => {
-                            let not_run = not_run(&text, line);
-                            page.fence(line, &info, source, inner, not_run);
-                        }
-                        CodeBlockKind::Indented => {
-                            page.wrong(line, "a block by its indent: it needs a fence");
-                        }
+                    let CodeBlockKind::Fenced(info) = kind else {
+                        page.wrong(line, "a block by its indent: it needs a fence");
+                        continue;
+                    };
+                    if inner.contains("```") {
+                        page.wrong(line, "a fence is in it: where does it end?");
                     }
-                }
-                Event::Start(Tag::Heading { level: HeadingLevel::H1, .. }) => {
-                    page.titles.push(line);
+                    let mut words = info.split(',').map(str::to_owned);
+                    let language = words.next().unwrap_or_default();
+                    let attributes: Vec<_> = words.collect();
+                    let of_sh = attributes.iter().all(|own| OF_SH.contains(&own.as_str()));
+                    if !(BLOCKS.contains(&&*info) || language == "sh" && of_sh) {
+                        page.wrong(line, format!("we have no blocks that are `{info}`"));
+                    }
+                    let not_run = not_run(&text, line);
+                    page.fences.push(Fence { line, language, attributes, text: inner, not_run });
                 }
                 Event::Start(Tag::Link { dest_url, .. }) => page.links.push(dest_url.into_string()),
                 _ => {}
@@ -121,40 +123,12 @@ impl Page {
     fn wrong(&mut self, line: usize, what: impl Into<String>) {
         self.findings.push(Finding::new(&self.file, line, what));
     }
-
-    /// Takes a fence in, and says what is wrong with it.
-    fn fence(
-        &mut self,
-        line: usize,
-        info: &str,
-        source: &str,
-        text: String,
-        not_run: Option<String>,
-    ) {
-        // Behind what a list or a quotation puts before it.
-        let last = source.lines().skip(1).last().unwrap_or("").trim_start_matches([' ', '\t', '>']);
-        if !last.starts_with("```") {
-            self.wrong(line, "the fence is not closed, or not by ```");
-        }
-        let mut words = info.split(',').map(str::to_owned);
-        let language = words.next().unwrap_or_default();
-        let attributes: Vec<_> = words.collect();
-        let known = match language.as_str() {
-            "sh" => attributes.iter().all(|own| OF_SH.contains(&own.as_str())),
-            _ => BLOCKS.contains(&info),
-        };
-        if !known {
-            self.wrong(line, format!("we have no blocks that are `{info}`"));
-        }
-        self.fences.push(Fence { line, language, attributes, text, not_run });
-    }
 }
 
 /// Why the block in this line is not run: `<!-- not run: why -->` ends on the line before it.
 fn not_run(text: &str, line: usize) -> Option<String> {
-    let before: Vec<_> = text.lines().take(line - 1).collect();
-    let before = before.join("\n");
-    let (_, comment) = before.trim_end_matches(' ').strip_suffix("-->")?.rsplit_once("<!--")?;
+    let before: String = text.split_inclusive('\n').take(line - 1).collect();
+    let (_, comment) = before.trim_end().strip_suffix("-->")?.rsplit_once("<!--")?;
     let why: Vec<_> = comment.trim().strip_prefix("not run:")?.split_whitespace().collect();
     // Without a reason, it is run.
     (!why.is_empty()).then(|| why.join(" "))

@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
-use workshop::steps::STEPS;
 use workshop::workspace::{target, workspace};
 
-use super::{Finding, links, lint};
+use super::{links, lint};
 
 /// The version that we know.
 const VERSION: &str = "mdbook v0.5.4";
@@ -29,27 +28,21 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let root = workspace();
     let out = env::current_dir()?.join(target()).join("book");
-    let lint = lint::lint(root, &STEPS)?;
-    show(&lint.findings);
+    let mut findings = lint::lint(root)?;
     let mdbook = mdbook()?;
     build(&mdbook, root, &out)?;
-    let (dead, count) = links::check(root, &out)?;
-    show(&dead);
-    println!("book: {}, {count} links; built in {}", lint.seen, out.display());
+    findings.extend(links::check(&out)?);
+    for finding in &findings {
+        eprintln!("{finding}");
+    }
+    println!("book: built in {}", out.display());
     if args.serve {
         let mut mdbook = Command::new(mdbook);
         mdbook.args(["serve", "--open", "--dest-dir"]).arg(&out).arg(root.join("book"));
         return Err(mdbook.exec()).context("start mdbook");
     }
-    let faults = lint.findings.len() + dead.len();
-    ensure!(faults == 0, "the book has faults, {faults} of them: listed above");
+    ensure!(findings.is_empty(), "the book has faults: listed above");
     Ok(ExitCode::SUCCESS)
-}
-
-fn show(findings: &[Finding]) {
-    for finding in findings {
-        eprintln!("{finding}");
-    }
 }
 
 /// mdBook of the version that we know: in `PATH`, or where `mdbook.sh` brings it.

@@ -2,13 +2,10 @@
 //! built is good for it, but whatever is changed or built in it is gone with the host.
 
 use std::env;
-use std::fs::{self, File};
-use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
-use std::process::{self, Command};
+use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use nix::mount::{MsFlags, mount};
 use workshop::machine;
 use workshop::workspace::workspace;
 
@@ -19,74 +16,49 @@ pub fn target() -> PathBuf {
     programs().parent().expect("it is in a profile's directory").to_owned()
 }
 
-/// A file or directory that is reached by its descriptor, whatever is mounted over it.
-struct Held(File);
-
-impl Held {
-    fn new(path: &Path) -> Result<Held> {
-        Ok(Held(File::open(path).with_context(|| format!("open {}", path.display()))?))
-    }
-
-    fn path(&self) -> PathBuf {
-        format!("/proc/{}/fd/{}", process::id(), self.0.as_raw_fd()).into()
-    }
+/// Lays file systems over the workspace `$1`, over where cargo builds (`$2`), and over `/tmp`. Any of
+/// them may be in another, and cargo's own directories in `/tmp`: what is covered is reached by its
+/// descriptor. What is written goes to a tmpfs that is covered, too.
+const LAY_OVER: &str = r#"
+cargo=${CARGO_HOME:-${HOME:-/root}/.cargo} rustup=${RUSTUP_HOME:-${HOME:-/root}/.rustup}
+exec 3<"$1" 4<"$2" 5<"$3"
+[ ! -d "$cargo" ] || exec 6<"$cargo"
+[ ! -d "$rustup" ] || exec 7<"$rustup"
+fd=/proc/$$/fd
+mount -t tmpfs tmpfs /tmp
+mkdir -p /tmp/3/upper /tmp/3/work /tmp/4/upper /tmp/4/work
+exec 8</tmp
+mount -t tmpfs -o mode=1777 tmpfs /tmp
+bind() {
+    case $1 in
+    /tmp/*) [ ! -e $fd/$2 ] || { mkdir -p "$1"; mount --no-canonicalize --rbind $fd/$2 "$1"; } ;;
+    esac
 }
+bind "$cargo" 6
+bind "$rustup" 7
+over() {
+    mkdir -p "$1"
+    layers=lowerdir=$fd/$2,upperdir=$fd/8/$2/upper,workdir=$fd/8/$2/work
+    mount --no-canonicalize -t overlay -o "$layers" overlay "$1"
+}
+over "$1" 3
+over "$2" 4
+cd "$1"
+rm -rf rootfs rootfs.partial
+[ -z "$4" ] || cp -a $fd/5/. rootfs
+"#;
 
 /// In a case, on its throw-away host: lays a workspace over the real one, with a new `rootfs/` in it
 /// or without, makes `/tmp` empty, and goes there. What it then starts is as a reader's.
 pub fn move_in(with_rootfs: bool) -> Result<()> {
-    let copy = if with_rootfs { r#"cp -a "$1/." rootfs"# } else { "" };
-    if machine::is_vm() {
-        // It is thrown away itself, has all that is built, and its kernel may have no overlay.
-        return rootfs_by("mkdir -p rootfs; mount -t tmpfs tmpfs rootfs", copy, rootfs());
-    }
-    let (target, made) = (target(), Held::new(rootfs())?);
-    let layers = [(workspace(), Held::new(workspace())?), (&target, Held::new(&target)?)];
-    // Cargo's own directories may be in `/tmp`, too.
-    let home = PathBuf::from(env::var_os("HOME").unwrap_or("/root".into()));
-    let mut of_cargo = Vec::new();
-    for (name, dir) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
-        let dir = env::var_os(name).map_or(home.join(dir), PathBuf::from);
-        if dir.starts_with("/tmp") && dir.exists() {
-            of_cargo.push((Held::new(&dir)?, dir));
-        }
-    }
-    // What is written goes to a file system that cannot be seen afterwards.
-    new_tmp()?;
-    for name in ["0", "1"] {
-        fs::create_dir_all(format!("/tmp/{name}/upper"))?;
-        fs::create_dir(format!("/tmp/{name}/work"))?;
-    }
-    let written = Held::new(Path::new("/tmp"))?;
-    new_tmp()?;
-    for (held, place) in &of_cargo {
-        fs::create_dir_all(place)?;
-        let bind = MsFlags::MS_BIND | MsFlags::MS_REC;
-        mount(Some(&held.path()), place, None::<&str>, bind, None::<&str>)
-            .with_context(|| format!("bind {}", place.display()))?;
-    }
-    for (i, (place, below)) in layers.iter().enumerate() {
-        fs::create_dir_all(place)?;
-        let (below, above) = (below.path(), written.path().join(i.to_string()));
-        let (below, above) = (below.display(), above.display());
-        let layers = format!("lowerdir={below},upperdir={above}/upper,workdir={above}/work");
-        mount(Some("overlay"), *place, Some("overlay"), MsFlags::empty(), Some(&*layers))
-            .with_context(|| format!("mount an overlay on {}", place.display()))?;
-    }
-    // The root filesystem that is played with stays out of it.
-    rootfs_by("rm -rf rootfs rootfs.partial", copy, &made.path())
-}
-
-/// Goes to the workspace, and makes its `rootfs/` there.
-fn rootfs_by(place: &str, copy: &str, from: &Path) -> Result<()> {
-    env::set_current_dir(workspace()).context("chdir to the workspace")?;
+    // A VM is thrown away itself, has all that is built, and its kernel may have no overlay.
+    let in_vm = r#"cd "$1"; mkdir -p rootfs; mount -t tmpfs tmpfs rootfs
+        [ -z "$4" ] || cp -a "$3/." rootfs"#;
+    let script = if machine::is_vm() { in_vm } else { LAY_OVER };
     let mut shell = Command::new("sh");
-    shell.args(["-ec", &format!("{place}\n{copy}"), "sh"]).arg(from);
-    ensure!(shell.status().context("start sh")?.success(), "no root filesystem");
-    Ok(())
-}
-
-fn new_tmp() -> Result<()> {
-    mount(Some("tmpfs"), "/tmp", Some("tmpfs"), MsFlags::empty(), Some("mode=1777"))
-        .context("mount a tmpfs on /tmp")
+    shell.args(["-ec", script, "sh"]).args([workspace(), &target(), rootfs()]);
+    shell.arg(if with_rootfs { "with" } else { "" });
+    ensure!(shell.status().context("start sh")?.success(), "no workspace to play in");
+    // The one that lies over it.
+    env::set_current_dir(workspace()).context("chdir to the workspace")
 }
