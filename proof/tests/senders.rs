@@ -24,8 +24,8 @@ takes it that the command has dealt with ^C, and goes on. A shell inside cannot 
 the background (the group in front has no number for it), and takes the terminal.
 ";
 
-/// For the scripts, whose arguments are `PROGRAM run`. Each job has a process group of its own: the host's first
-/// one has no shell above it, and SIGTSTP stops nobody in it.
+/// For the scripts, whose arguments are `PROGRAM run`. Each job has a process group of its own: the
+/// host's first has no shell above it, and SIGTSTP stops nobody in it.
 const SHELL: &str = r#"
     set -m; cd $TMPDIR; run=("$@")
     # No loop: bash leaves one when a job stops.
