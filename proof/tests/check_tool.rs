@@ -1,170 +1,111 @@
 //! `cargo workshop check`: against our steps, against programs that are made to fail, and against
 //! those that people write: the talk's (in Rust, and in Go), Julian Friedman's, and one line of shell.
 
-use std::ffi::OsStr;
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::fs;
 use std::process::{Command, ExitCode, Stdio};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use proof::case::{self, Needs, here, recorded};
-use proof::programs::{program, programs, rootfs};
-use workshop::host::processes;
-use workshop::machine::{PATIENCE, eventually};
+use proof::programs::{programs, rootfs};
+use workshop::container::{Ended, end};
+use workshop::machine::PATIENCE;
 use workshop::temp::TempDir;
 use workshop::workspace::{cargo, workspace};
 
 /// The talk's program finds commands outside, so it needs a `PATH` that fits both.
-const TALK: &[&str] = &["4", "--", "env", "PATH=/bin:/usr/bin", "./talk"];
+const TALK: &str = "4 -- env PATH=/bin:/usr/bin ./talk";
 
 fn main() -> ExitCode {
     let go = Needs { optional: true, ..Needs::ROOT.with(&["go"]) };
     let mut cases = vec![
-        here("our-own-step", Needs::ROOT, our_own_step),
-        here("killed", Needs::ROOT, killed),
-        here("without-root", Needs::ROOT, without_root),
         here("talk", Needs::ROOT.with(&["busybox"]), talk),
-        here("talk-go", go, || record("check-talk-go", &built("talk")?, TALK).map(drop)),
+        here("talk-go", go, || record("check-talk-go", "go build $GO/talk.go", TALK).map(drop)),
         here("pivot-go", go, || {
-            record("check-pivot-go", &built("pivot")?, &["4", "--bin", "./pivot"]).map(drop)
+            record("check-pivot-go", "go build $GO/pivot.go", "4 --bin ./pivot").map(drop)
         }),
         here("unshare", Needs::ROOT.with(&["busybox"]), || {
-            let args = ["3", "--no-run", "--", "unshare", "-fp", "--mount-proc"];
-            record("check-unshare", &TempDir::new("check-tool-")?, &args).map(drop)
+            record("check-unshare", "", "3 --no-run -- unshare -fp --mount-proc").map(drop)
         }),
     ];
-    for (name, script, args, code, words) in MINE {
-        cases.push(here(format!("mine::{name}"), Needs::ROOT, move || {
-            let dir = with_program("mine", format!("#!/bin/sh\n{script}\n").as_bytes())?;
-            let (said, ended) = run(&mut check(&dir, *args))?;
-            ensure!(ended == Some(*code) && said.contains(words), "{ended:?}: {said}");
+    for (name, script, code, words) in SCRIPTS {
+        cases.push(here(*name, Needs::ROOT.with(&["ps"]), move || {
+            let ended = sh(script)?.expect(*code)?;
+            ensure!(ended.text().contains(words), "{}", ended.text());
             Ok(())
         }));
     }
     case::run(4, cases)
 }
 
-/// Programs of the name `mine`, with the arguments of `check`; its exit code, and what it says.
-/// `$STEPS` is where our own steps are.
+/// For all scripts. `$STEPS` is where our own steps are.
+const SHELL: &str = r#"
+    chmod 755 .
+    check() { "$STEPS"/workshop check "$@" 2>&1; }
+    mine() { printf '#!/bin/sh\n%s\n' "$1" > mine; chmod +x mine; }
+    user() {
+        cp "$STEPS"/workshop "$STEPS"/step03-pid .
+        setpriv --reuid 4711 --regid 4711 --clear-groups ./workshop check 3 --bin step03-pid "$@"
+    }
+"#;
+
+/// A script; its exit code, and what it says.
 #[rustfmt::skip] // What is said is as it is seen.
-const MINE: &[(&str, &str, &[&str], i32, &str)] = &[
-    ("fails-a-check", r#"$STEPS/step01-exec "$@"; exit 0"#, &["1", "--bin=mine", "--only=exit-code"], 1, "\
+const SCRIPTS: &[(&str, &str, i32, &str)] = &[
+    ("our-own-step", "unset WORKSHOP_PATIENCE; own=$STEPS/step02-uts; check 2 --bin $own > said || exit
+        sed 's/:.*/:/' said; check 2 --bin $own -v --only own-hostname", 0, "\
+✔ step01-exec:
+✔ step02-uts:
+✔ together:
+✔ `--hostname` names the container"),
+    // No process of it lives on, and the next run removes its directories and cgroups.
+    ("killed", r#"mine 'while :; do sleep 1; done'
+        "$STEPS"/workshop check 4 --bin $PWD/mine --only runs-the-command > said &
+        until pgrep -f "^/bin/sh $PWD/mine" > hangs; do sleep 0.1; done
+        left=$(tr '\0' '\n' < /proc/$(head -n 1 hangs)/environ |
+            sed -n 's/^\(WORKSHOP_CGROUPS\|TMPDIR\|ROOTFS\)=//p' | tr : '\n')
+        [ $(ls -d $left | wc -l) -gt 2 ] || exit 9
+        kill -KILL $!; for i in $(seq 99); do pgrep -f $PWD/mine > lives || break; sleep 0.1; done
+        check 1 --only runs-the-command -- env > said; echo left: $(cat lives; ls -d $left 2> said)."#,
+        0, "left: ."),
+    // What takes root is told, and not taken for done.
+    ("without-root", "user --only pid-1", 0, "✔ step03-pid: all 1 hold"),
+    ("without-root-not-run", "user --only without-privilege", 1,
+        "    not run: it needs root\n· step02-uts: 0 of 1 hold, 1 not run\nWith root: sudo "),
+    ("fails-a-check", r#"mine '$STEPS/step01-exec "$@"; exit 0'; check 1 --bin=mine --only=exit-code"#, 1, "\
 ✘ Every exit code of the command, 0 to 255, is the runner's. (exit-code)
     exit code 0 instead of 167
     as in: ./mine run sh -c 'exit 167'
 ✘ step01-exec: 0 of 1 hold; read book/src/step01-exec.md
 "),
-    ("has-an-interpreter-and-no-run", r#"$STEPS/step01-exec "$@"; exit 0"#,
-        &["1", "--only=exit-code", "--no-run", "--", "sh", "./mine", "run"], 1,
-        "as in: sh ./mine run sh -c 'exit 167'"),
-    ("fails-in-the-third-run", r#"echo >>"$0.runs"; [ $(wc -l <"$0.runs") -lt 3 ] && exec $STEPS/step01-exec "$@""#,
-        &["1", "--bin=mine", "--only=runs-the-command", "--times=9"], 1, "time 3: "),
-    ("looks-for-the-command-outside", r#"shift; c=/usr/bin/$1; shift; exec $STEPS/step04-mount run $c "$@""#,
-        &["4", "--bin=mine", "--only=runs-the-command"], 1, "\
+    ("has-an-interpreter-and-no-run", r#"mine '$STEPS/step01-exec "$@"; exit 0'
+        check 1 --only=exit-code --no-run -- sh ./mine run"#, 1, "as in: sh ./mine run sh -c 'exit 167'"),
+    ("fails-in-the-third-run",
+        r#"mine 'echo >>"$0.runs"; [ $(wc -l <"$0.runs") -lt 3 ] && exec $STEPS/step01-exec "$@"'
+        check 1 --bin=mine --only=runs-the-command --times=9"#, 1, "time 3: "),
+    ("looks-for-the-command-outside",
+        r#"mine 'shift; c=/usr/bin/$1; shift; exec $STEPS/step04-mount run $c "$@"'
+        check 4 --bin=mine --only=runs-the-command"#, 1, "\
 Does it start a command at all? Try it: ./mine run echo hello
 If it looks for commands outside, as in Go: cargo workshop check 4 -- env PATH=/bin:/usr/bin ./mine
 "),
-    ("starts-nothing", "exit 1", &["1", "--only=runs-the-command", "--bin=mine"], 1,
+    ("starts-nothing", "mine 'exit 1'; check 1 --only=runs-the-command --bin=mine", 1,
         "Does it start a command at all? Try it: ./mine run echo hello\n"),
-    ("hangs", "exec sleep 4711", &["1", "--limit=2", "--bin=mine", "--only=runs-the-command"], 1,
+    ("hangs", "mine 'exec sleep 4711'; check 1 --limit=2 --bin=mine --only=runs-the-command", 1,
         "it hung, and was ended after 2 s"),
-    ("is-not-there", "", &["1", "--only", "runs-the-command", "--", "/no/such"], 1, "No such file or directory"),
-    ("no-such-file", "", &["1", "--bin", "no-such-file"], 1, "workshop: --bin no-such-file: there is no such file"),
-    ("no-such-step", "", &["99"], 2, "99 is not in 1..="),
-    ("no-such-check", "", &["1", "--bin=mine", "--only", "pid-1"], 1, "step 1 has no check of the name pid-1"),
+    ("is-not-there", "check 1 --only runs-the-command -- /no/such", 1, "No such file or directory"),
+    ("no-such-file", "check 1 --bin no-such", 1, "workshop: --bin no-such: there is no such file"),
+    ("no-such-step", "check 99", 2, "99 is not in 1..="),
+    ("no-such-check", "mine ''; check 1 --bin=mine --only pid-1", 1, "step 1 has no check of the name pid-1"),
 ];
 
-/// A directory that everybody can reach, with a program of this name in it.
-fn with_program(name: &str, content: &[u8]) -> Result<TempDir> {
+/// Runs a script in a directory of its own.
+fn sh(script: &str) -> Result<Ended> {
     let dir = TempDir::new("check-tool-")?;
-    let file = dir.path().join(name);
-    fs::write(&file, content)?;
-    for path in [dir.path(), &file] {
-        fs::set_permissions(path, Permissions::from_mode(0o755))?;
-    }
-    Ok(dir)
-}
-
-/// `cargo workshop check ARGS`, in a directory.
-fn check<S: AsRef<OsStr>>(dir: &TempDir, args: impl IntoIterator<Item = S>) -> Command {
-    let mut check = Command::new(program("workshop"));
-    check.arg("check").args(args).current_dir(dir.path()).stdin(Stdio::null());
+    let mut sh = Command::new("sh");
+    sh.args(["-c", &format!("{SHELL}{script}")]).current_dir(dir.path()).stdin(Stdio::null());
     // Most fails here, and is not waited for.
-    check.env_remove("ROOTFS").env(PATIENCE, "2").env("STEPS", programs());
-    check
-}
-
-fn run(command: &mut Command) -> Result<(String, Option<i32>)> {
-    let output = command.output()?;
-    let said = [output.stdout, output.stderr].concat();
-    Ok((String::from_utf8_lossy(&said).into_owned(), output.status.code()))
-}
-
-fn our_own_step() -> Result<()> {
-    let dir = TempDir::new("check-tool-")?;
-    let mut check = check(&dir, ["2", "--bin"]);
-    let (said, code) = run(check.arg(program("step02-uts")).env_remove(PATIENCE))?;
-    let lines: Vec<_> = said.lines().map(|line| line.trim_end_matches(|c| c != ':')).collect();
-    ensure!(
-        lines == ["✔ step01-exec:", "✔ step02-uts:", "✔ together:"] && code == Some(0),
-        "{said}"
-    );
-    let (said, _) = run(check.args(["-v", "--only", "own-hostname"]))?;
-    ensure!(said.starts_with("✔ `--hostname` names the container"), "{said}");
-    Ok(())
-}
-
-/// Killed in the middle of a check: no process of it lives on, and the next run removes its
-/// directories and cgroups.
-fn killed() -> Result<()> {
-    let dir = with_program("mine", b"#!/bin/sh\nwhile :; do sleep 1; done\n")?;
-    let file = dir.path().join("mine").display().to_string();
-    let mut command = check(&dir, ["4", "--bin", &file, "--only", "runs-the-command"]);
-    let mut running = command.stdout(Stdio::null()).spawn()?;
-    let started = format!("/bin/sh {file}");
-    let hangs = eventually(|| {
-        let hangs = processes().into_iter().find(|process| process.command.starts_with(&started));
-        hangs.context("it does not start")
-    })?;
-    let environment = fs::read(format!("/proc/{}/environ", hangs.pid))?;
-    let mut left = Vec::new();
-    for line in String::from_utf8_lossy(&environment).split('\0') {
-        if let Some(("WORKSHOP_CGROUPS" | "TMPDIR" | "ROOTFS", paths)) = line.split_once('=') {
-            left.extend(paths.split(':').map(PathBuf::from));
-        }
-    }
-    ensure!(left.len() > 2 && left.iter().all(|dir| dir.is_dir()), "{left:?}");
-    running.kill()?;
-    running.wait()?;
-    eventually(|| {
-        let process = processes().into_iter().find(|process| process.command.contains(&file));
-        ensure!(process.is_none(), "{process:?} lives on");
-        Ok(())
-    })?;
-    run(&mut check(&dir, ["1", "--only", "runs-the-command", "--", "env"]))?;
-    let left = left.iter().find(|dir| dir.exists());
-    ensure!(left.is_none(), "{left:?} is still there");
-    Ok(())
-}
-
-/// As a user: what takes root is told, and not taken for done.
-fn without_root() -> Result<()> {
-    let dir = with_program("step03-pid", &fs::read(program("step03-pid"))?)?;
-    let workshop = dir.path().join("workshop");
-    fs::copy(program("workshop"), &workshop)?;
-    let not_run =
-        "    not run: it needs root\n· step02-uts: 0 of 1 hold, 1 not run\nWith root: sudo ";
-    for (name, ends, words) in
-        [("pid-1", 0, "✔ step03-pid: all 1 hold"), ("without-privilege", 1, not_run)]
-    {
-        let mut user = Command::new("setpriv");
-        user.args(["--reuid", "4711", "--regid", "4711", "--clear-groups"]).arg(&workshop);
-        user.args(["check", "3", "--bin", "step03-pid", "--only", name]).current_dir(dir.path());
-        let (said, code) = run(&mut user)?;
-        ensure!(code == Some(ends) && said.contains(words), "{name}: {code:?}, {said}");
-    }
-    Ok(())
+    sh.env_remove("ROOTFS").env(PATIENCE, "2").env("STEPS", programs());
+    end(sh.env("GO", workspace().join("proof/go")))
 }
 
 /// The short version, in `step04-mount/examples`. It says itself in how many ways it is wrong.
@@ -173,10 +114,9 @@ fn talk() -> Result<()> {
     let mut typed = cargo("run");
     typed.args(["-p", "step04-mount", "--example", "talk", "--"]);
     typed.args(["run", "/bin/sh", "-c", "echo $$"]).env("ROOTFS", rootfs()).stdin(Stdio::null());
-    let (said, code) = run(&mut typed)?;
-    ensure!(said == "Running [/bin/sh -c echo $$] as pid: 1\n2\n" && code == Some(0), "{said}");
-    let dir = with_program("talk", &fs::read(programs().join("examples/talk"))?)?;
-    let said = record("check-talk", &dir, TALK)?;
+    let said = end(&mut typed)?.expect(0)?.text();
+    ensure!(said == "Running [/bin/sh -c echo $$] as pid: 1\n2\n", "{said}");
+    let said = record("check-talk", "cp $STEPS/examples/talk .", TALK)?;
     let wrong = said.lines().filter(|line| line.starts_with("✘ ") && line.ends_with(')')).count();
     let source = fs::read_to_string(workspace().join("step04-mount/examples/talk.rs"))?;
     ensure!(source.contains(&format!("wrong in {wrong} ways")), "it is wrong in {wrong} ways");
@@ -185,22 +125,12 @@ fn talk() -> Result<()> {
     Ok(())
 }
 
-/// A program of `proof/go`, in a directory of its own.
-fn built(name: &str) -> Result<TempDir> {
-    let dir = TempDir::new("check-tool-")?;
-    let mut go = Command::new("go");
-    go.arg("build").arg("-o").arg(dir.path().join(name));
-    go.arg(workspace().join(format!("proof/go/{name}.go")));
-    ensure!(go.status()?.success(), "{name}.go does not compile");
-    Ok(dir)
-}
-
 /// Records what is wrong. Why, that may differ from run to run.
-fn record(name: &str, dir: &TempDir, args: &[&str]) -> Result<String> {
+fn record(name: &str, prepare: &str, args: &str) -> Result<String> {
     // What takes a moment is not to be taken for wrong.
-    let (said, code) = run(check(dir, args).env(PATIENCE, "5"))?;
-    ensure!(code == Some(1), "it ends with {code:?}: {said}");
-    let mut text = format!("$ cargo workshop check {} | grep -v '^    '\n", args.join(" "));
+    let script = format!("{prepare}\nexport {PATIENCE}=5; check {args}");
+    let said = sh(&script)?.expect(1)?.text();
+    let mut text = format!("$ cargo workshop check {args} | grep -v '^    '\n");
     for line in said.lines().filter(|line| !line.starts_with("    ")) {
         text += &format!("{line}\n");
     }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
 use proof::case::{self, Case, Needs, PRIVILEGE, case, here, recorded, said};
-use proof::programs::{program, rootfs};
+use proof::programs::{program, rootfs, runner};
 use workshop::checks::{self, Cell, Check, Fails, GETS_OUT, Where};
 use workshop::container::Runner;
 use workshop::machine::Privilege;
@@ -21,14 +21,11 @@ fn main() -> ExitCode {
         here("known-limits", Needs::ROOT, known_limits),
     ];
     for check in checks::every() {
-        for number in 1..=STEPS.len() {
+        for number in tried(check) {
             let expected = check.expected(number);
-            if expected != Cell::NotTried {
-                let needs = needs(check, number, expected);
-                cases.push(case(of_step(check, number), needs, move || {
-                    held(check, &runner_of(step(number))?, expected)
-                }));
-            }
+            cases.push(case(of_step(check, number), needs(check, number, expected), move || {
+                held(check, &runner(step(number))?, expected)
+            }));
         }
         if let Fails::Saboteur(script) = check.fails {
             cases.push(of_saboteur(check, script));
@@ -45,6 +42,11 @@ fn of_step(check: &Check, number: usize) -> String {
     format!("{}::{}", step(number).name, check.id)
 }
 
+/// The steps with which it is tried.
+fn tried(check: &Check) -> impl Iterator<Item = usize> {
+    (1..=STEPS.len()).filter(|number| check.expected(*number) != Cell::NotTried)
+}
+
 fn is_way_out(check: &Check) -> bool {
     checks::ways_out().any(|way| way.id == check.id)
 }
@@ -54,11 +56,6 @@ fn needs(check: &Check, number: usize, expected: Cell) -> Needs {
     // To get out is a success, and takes its time.
     let in_vain = expected == Cell::NotYet && !is_way_out(check);
     if in_vain { needs.in_vain() } else { needs }
-}
-
-fn runner_of(step: &Step) -> Result<Runner> {
-    let rootfs = step.rootfs.then(|| rootfs().to_owned());
-    Runner::new(vec![program(step.name).into()], rootfs)
 }
 
 /// Makes a check: what stands in the matrix, if it is what is expected.
@@ -91,8 +88,7 @@ fn of_saboteur(check: &'static Check, script: &'static str) -> Case {
     })
 }
 
-/// A user who is nobody else's.
-const USER: u32 = 4711;
+/// As a user who is nobody else's.
 const AS_USER: &[&str] = &["setpriv", "--reuid", "4711", "--regid", "4711", "--clear-groups"];
 
 /// A user tries to get out of a container in a user namespace, of the furthest step that needs no
@@ -101,9 +97,9 @@ fn of_user(check: &'static Check) -> Case {
     case(format!("user-namespace::{}", check.id), Needs::ROOT, move || {
         let number = 1 + STEPS.iter().rposition(|step| !step.root).context("no step")?;
         // Copies, which the user can reach.
-        let copies = runner_of(step(number))?;
+        let copies = runner(step(number))?;
         let (program, rootfs) = (copies.copy()?, copies.own_rootfs()?);
-        chown(&program, Some(USER), Some(USER)).context("chown")?;
+        chown(&program, Some(4711), Some(4711)).context("chown")?;
         let setting = format!("ROOTFS={}", rootfs.display());
         let argv = ["env", &setting, "unshare", "-Ur", &program].map(OsString::from).to_vec();
         let mut runner = Runner::new(argv, Some(rootfs))?;
@@ -158,10 +154,8 @@ fn known_limits() -> Result<()> {
          | --- | --- | --- | --- | --- | --- |\n",
     );
     for check in checks::every().filter(|check| check.from > STEPS.len()) {
-        for number in 1..=STEPS.len() {
-            if check.expected(number) != Cell::NotTried {
-                said(&of_step(check, number))?;
-            }
+        for number in tried(check) {
+            said(&of_step(check, number))?;
         }
         said(&format!("user-namespace::{}", check.id))?;
         let open = check.open.as_ref().with_context(|| format!("{}: why?", check.id))?;

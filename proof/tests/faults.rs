@@ -19,7 +19,7 @@ use nix::sys::signal::SigSet;
 use nix::sys::signalfd::SignalFd;
 use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
 use nix::unistd::{read, write};
-use proof::case::{self, Case, Needs, case, here, recorded, said};
+use proof::case::{self, Needs, case, here, recorded, said};
 use proof::programs::{program, rootfs};
 use proof::strace::{Call, INCIDENTAL, Process, Who, known_as, strace};
 use workshop::container::Ended;
@@ -30,14 +30,9 @@ use workshop::steps::{STEPS, step};
 const BEFORE: &str = "before";
 
 fn main() -> ExitCode {
-    match host::case() {
-        Some((name, words)) if name == BEFORE => become_step(&words),
-        // They wait more than they compute.
-        _ => case::run(8, cases()),
+    if let Some((_, words)) = host::case().filter(|(name, _)| name == BEFORE) {
+        return become_step(&words);
     }
-}
-
-fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (number, row) in (1..).zip(&STEPS) {
         let needs = Needs::root_if(row.root).with(&["strace"]);
@@ -49,7 +44,8 @@ fn cases() -> Vec<Case> {
         cases.push(case(name, needs, move || every_call_is_tried(number)));
     }
     cases.push(here("table", Needs::ROOT.with(&["strace"]), table));
-    cases
+    // They wait more than they compute.
+    case::run(8, cases)
 }
 
 /// The name of the case in which a step meets a fault.
@@ -59,11 +55,9 @@ fn name(fault: &Fault, number: usize) -> String {
     format!("{step}::{whose}-{call}-{errno} ({})", fault.purpose)
 }
 
-/// The step's command line.
 fn command(number: usize, words: &[&str]) -> Command {
-    let options: &[&str] = if number > 1 { &["run", "--hostname=box"] } else { &["run"] };
     let mut command = Command::new(program(step(number).name));
-    command.args(options).args(words);
+    command.arg("run").args((number > 1).then_some("--hostname=box")).args(words);
     command
 }
 
@@ -130,33 +124,29 @@ fn up_to<'a>(fault: &Fault, processes: &'a [Process]) -> Option<&'a [Call]> {
     Some(&calls[..=start + there])
 }
 
-/// Makes a call so often that the one which fails is among them, and becomes the step.
+/// Makes a call, of which nothing comes, so often that the one which fails is among them, and becomes
+/// the step.
 fn become_step(words: &[OsString]) -> ExitCode {
     let [name, count, program, args @ ..] = words else { return ExitCode::FAILURE };
     for _ in 0..count.to_string_lossy().parse().unwrap_or(0) {
-        make_harmless(&name.to_string_lossy());
+        match known_as(&name.to_string_lossy()) {
+            "chdir" => drop(env::set_current_dir(".")),
+            "clone" => drop(Command::new("true").stdin(Stdio::null()).status()),
+            "mkdir" => drop(fs::create_dir("/")),
+            "open" => drop(File::open("/")),
+            "read" => drop(read(io::stdin(), &mut [])),
+            "rt_sigprocmask" => drop(SigSet::thread_get_mask()),
+            "signalfd" => drop(SignalFd::new(&SigSet::empty())),
+            "unshare" => drop(unshare(CloneFlags::empty())),
+            "wait" => drop(waitpid(None, Some(WaitPidFlag::WNOHANG))),
+            "waitid" => drop(waitid(Id::All, WaitPidFlag::WEXITED)),
+            "write" => drop(write(io::stdout(), &[])),
+            // `run` does not make it.
+            _ => {}
+        }
     }
     eprintln!("{}", Command::new(program).args(args).exec());
     ExitCode::FAILURE
-}
-
-/// Makes a call of that name, of which nothing comes.
-fn make_harmless(name: &str) {
-    match known_as(name) {
-        "chdir" => drop(env::set_current_dir(".")),
-        "clone" => drop(Command::new("true").stdin(Stdio::null()).status()),
-        "mkdir" => drop(fs::create_dir("/")),
-        "open" => drop(File::open("/")),
-        "read" => drop(read(io::stdin(), &mut [])),
-        "rt_sigprocmask" => drop(SigSet::thread_get_mask()),
-        "signalfd" => drop(SignalFd::new(&SigSet::empty())),
-        "unshare" => drop(unshare(CloneFlags::empty())),
-        "wait" => drop(waitpid(None, Some(WaitPidFlag::WNOHANG))),
-        "waitid" => drop(waitid(Id::All, WaitPidFlag::WEXITED)),
-        "write" => drop(write(io::stdout(), &[])),
-        // `run` does not make it.
-        _ => {}
-    }
 }
 
 /// The name of a call such as `mount "/proc"`.
@@ -191,13 +181,12 @@ fn judged(fault: &Fault, number: usize, ended: &Ended) -> Result<String> {
     let early = matches!(fault.then, Then::Stops(_) | Then::Unexecuted(..));
     ensure!(!early || ended.stdout.is_empty(), "the command was started");
     let (Some(words), Some(line)) = (words, lines.first()) else { return Ok(String::new()) };
-    let program = format!("{}: ", step(number).name);
-    let line = line.strip_prefix(&program).context("it does not say who it is")?;
+    let line = line.strip_prefix(step(number).name).context("it does not say who it is")?;
     // As nix has it, or libc.
-    let errno = [fault.errno.desc(), &io::Error::from(fault.errno).to_string()];
-    let errno = errno.iter().any(|errno| line.contains(errno));
+    let errno = line.contains(fault.errno.desc())
+        || line.contains(&io::Error::from(fault.errno).to_string());
     ensure!(line.contains(words) && errno, "no {words:?}, or not {}: {line:?}", fault.errno);
-    Ok(everywhere(line))
+    Ok(everywhere(line.trim_start_matches(": ")))
 }
 
 /// A line as it is on every machine: without the path of the root filesystem, and of a cgroup.
@@ -250,6 +239,7 @@ fn table() -> Result<()> {
             Who::Command => "the command",
         };
         let (call, purpose, errno) = (name_of(fault.call), fault.purpose, fault.errno());
+        let fails = format!("{who} | `{call}` | {purpose} | {errno}");
         for (outcome, first, last) in rows {
             let steps =
                 if first == last { format!("{first}") } else { format!("{first}–{last}") };
@@ -258,9 +248,7 @@ fn table() -> Result<()> {
                 Then::Ignored(why) => format!("*{why}*"),
                 _ => line.replace('|', "\\|"),
             };
-            table += &format!(
-                "| {steps} | {who} | `{call}` | {purpose} | {errno} | {code} | {says} |\n"
-            );
+            table += &format!("| {steps} | {fails} | {code} | {says} |\n");
         }
     }
     recorded("faults", &table);

@@ -8,6 +8,7 @@
 #[path = "inputs/list.rs"]
 mod list;
 
+use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::iter::repeat_with;
@@ -18,18 +19,14 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
-use list::{INPUTS, Input};
-use nix::mount::{MntFlags, umount2};
 use proof::case::{self, Needs, case, here, number, recorded, said};
 use proof::programs::{program, rootfs};
 use workshop::container::{Ended, copy_rootfs, end};
 use workshop::host::State;
-use workshop::machine::slowness;
-use workshop::steps::{LAST, STEPS, step};
-use workshop::temp::TempDir;
+use workshop::steps::{LAST, STEPS, Step, step};
 
-/// What is tried with a step.
-type Part = fn(&Subject) -> Result<String>;
+/// What is tried with a step: a program, and the number of the step that it is.
+type Part = fn(&Path, usize) -> Result<String>;
 
 /// Programs that must be found out, without which this would prove nothing: a name, the part that
 /// finds it out, what that says, and a script that is given `run ...` (`$REAL` is the last step).
@@ -43,21 +40,15 @@ const SABOTEURS: &[(&str, Part, &str, &str)] = &[
         r#""$REAL" "$@" || kill -SEGV $$"#),
     ("leaves-a-file", listed, "it has made or removed files",
         r#""$REAL" "$@"; code=$?; : > left; exit $code"#),
-    ("leaves-a-mount", listed, "mounts on the host",
-        r#""$REAL" "$@"; code=$?; mount -t tmpfs tmpfs /mnt; exit $code"#),
-    ("takes-no-more-than-fits", long, "it arrives as",
-        r#"[ $# -lt 9999 ] && exec "$REAL" "$@"; exec "$REAL" run printf '%s\0' much"#),
 ];
 
 fn main() -> ExitCode {
     let mut cases = Vec::new();
-    let parts: [(&str, Part); 3] = [("listed", listed), ("random", random), ("long", long)];
-    for (name, part) in parts {
-        for number in 1..=STEPS.len() {
-            let step = step(number);
-            let needs = Needs::root_if(step.root).within(60 + tries() / 2);
+    let needs = |step: &Step| Needs::root_if(step.root).within(60 + number("INPUTS_CASES", 0) / 2);
+    for (number, step) in (1..).zip(&STEPS) {
+        for (name, part) in [("listed", listed as Part), ("random", random)] {
             let name = format!("{}::{name}", step.name);
-            cases.push(case(name, needs, move || part(&Subject::new(number, program(step.name))?)));
+            cases.push(case(name, needs(step), move || part(&program(step.name), number)));
         }
     }
     for &(name, part, says, script) in SABOTEURS {
@@ -69,48 +60,18 @@ fn main() -> ExitCode {
     case::run(8, cases)
 }
 
-/// How much random input is tried.
-fn tries() -> u64 {
-    number("INPUTS_CASES", 32 / u64::from(slowness()))
-}
-
-/// A program that is tried as a step, in a directory of its own, with a copy of the root filesystem.
-struct Subject {
-    number: usize,
-    program: PathBuf,
-    place: TempDir,
-}
-
-impl Subject {
-    fn new(number: usize, program: PathBuf) -> Result<Subject> {
-        let place = TempDir::new("inputs-")?;
-        copy_rootfs(rootfs(), &place.path().join("rootfs"))?;
-        Ok(Subject { number, program, place })
-    }
-
-    /// The program, which finds the same commands in every step.
-    fn command(&self) -> Command {
-        let (mut command, place) = (Command::new(&self.program), self.place.path());
-        command.env("PATH", format!("{0}/rootfs/bin:{0}/rootfs/usr/bin", place.display()));
-        command.env("ROOTFS", place.join("rootfs")).current_dir(place).stdin(Stdio::null());
-        command
-    }
-
-    fn shell(&self, dir: &Path, script: &str) -> Result<Ended> {
-        let mut shell = Command::new("sh");
-        shell.args(["-c", script]).current_dir(dir).stdin(Stdio::null());
-        shell.env("run", format!("{} run", self.program.display()));
-        end(shell.env_remove("ROOTFS").env("LC_ALL", "C"))
-    }
+/// A place on the throw-away host, with a copy of the root filesystem.
+fn place() -> Result<PathBuf> {
+    let place = env::temp_dir();
+    copy_rootfs(rootfs(), &place.join("rootfs"))?;
+    Ok(place)
 }
 
 fn is_found_out(part: Part, says: &str, script: &str) -> Result<String> {
-    let dir = TempDir::new("saboteur-")?;
-    let (file, real) = (dir.path().join("saboteur"), program(LAST.name));
+    let (file, real) = (env::temp_dir().join("saboteur"), program(LAST.name));
     fs::write(&file, format!("#!/bin/sh\nREAL='{}'\n{script}\n", real.display()))?;
     fs::set_permissions(&file, PermissionsExt::from_mode(0o755))?;
-    let tried = part(&Subject::new(STEPS.len(), file)?);
-    let why = tried.err().map(|error| format!("{error:#}")).unwrap_or_default();
+    let why = format!("{:#}", part(&file, STEPS.len()).err().context("it is not found out")?);
     ensure!(why.contains(says), "{why:?} instead of {says:?}");
     Ok(String::new())
 }
@@ -138,12 +99,13 @@ fn sane(ended: &Ended) -> Result<()> {
 
 /// What the program makes of the listed input: a line for each, which is empty for what only a later
 /// step has a word to say on.
-fn listed(subject: &Subject) -> Result<String> {
+fn listed(program: &Path, number: usize) -> Result<String> {
+    let place = place()?;
     let mut outcomes = String::new();
-    for input in INPUTS {
-        if input.from <= subject.number {
-            let outcome = outcome(input, subject);
-            outcomes += &outcome.with_context(|| format!("{}; {}", input.before, input.typed))?;
+    for (at, (from, before, typed)) in (0..).zip(list::inputs()) {
+        if from <= number {
+            let outcome = outcome(program, &place.join(format!("input-{at}")), before, &typed);
+            outcomes += &outcome.with_context(|| format!("{before}; {typed}"))?;
         }
         outcomes += "\n";
     }
@@ -151,22 +113,20 @@ fn listed(subject: &Subject) -> Result<String> {
 }
 
 /// The exit code, and the first line of what is said.
-fn outcome(input: &Input, subject: &Subject) -> Result<String> {
-    let place = TempDir::below(subject.place.path(), "input-")?;
-    let dir = place.path();
+fn outcome(program: &Path, dir: &Path, before: &str, typed: &str) -> Result<String> {
+    fs::create_dir(dir)?;
+    let sh = |script: &str| {
+        let mut sh = Command::new("sh");
+        sh.args(["-c", script]).current_dir(dir).stdin(Stdio::null()).env_remove("ROOTFS");
+        end(sh.env("run", format!("{} run", program.display())).env("LC_ALL", "C"))
+    };
     let find = "find . ! -name gone | sort";
-    let prepare = format!("set -e; cp -al ../rootfs rootfs\n{}\n{find}", input.before);
-    let files = subject.shell(dir, &prepare)?.expect(0)?.stdout;
-    let before = State::now()?;
-    let ended = subject.shell(dir, &format!("{}; exit $?", input.typed))?;
-    before.restored()?;
-    let now = subject.shell(dir, find)?.expect(0)?.stdout;
-    ensure!(now == files, "it has made or removed files");
+    let files = sh(&format!("set -e; cp -al ../rootfs rootfs\n{before}\n{find}"))?.expect(0)?;
+    let host = State::now()?;
+    let ended = sh(&format!("{typed}; exit $?"))?;
+    host.restored()?;
+    ensure!(sh(find)?.stdout == files.stdout, "it has made or removed files");
     sane(&ended)?;
-    // Or the directory could not be removed.
-    for mounted in ["rootfs/tmp", "rootfs", "mnt"] {
-        let _ = umount2(&dir.join(mounted), MntFlags::MNT_DETACH);
-    }
     let line = complaint(&ended.stderr).lines().next().unwrap_or_default();
     Ok(format!("{} | {}", ended.code, line.replace(&dir.display().to_string(), "DIR")))
 }
@@ -175,9 +135,9 @@ fn outcome(input: &Input, subject: &Subject) -> Result<String> {
 fn outcomes() -> Result<()> {
     let mut table = String::from("| before | typed | steps | ends with | says |\n");
     table += "| --- | --- | --- | --- | --- |\n";
-    for (at, input) in INPUTS.iter().enumerate() {
+    for (at, (from, before, typed)) in list::inputs().iter().enumerate() {
         let mut rows: Vec<(String, String)> = Vec::new();
-        for number in input.from..=STEPS.len() {
+        for number in *from..=STEPS.len() {
             let name = step(number).name;
             let outcomes = said(&format!("{name}::listed"))?;
             let outcome = outcomes.lines().nth(at).context("no outcome")?.replace(name, "PROGRAM");
@@ -187,40 +147,46 @@ fn outcomes() -> Result<()> {
             }
         }
         for (outcome, steps) in rows {
-            table += &format!("| {} | {} | {steps} | {outcome} |\n", input.before, input.typed);
+            table += &format!("| {before} | {typed} | {steps} | {outcome} |\n");
         }
     }
     insta::with_settings!({ filters => [("0{65,}", "0…0")] }, { recorded("inputs", &table) });
     Ok(())
 }
 
-/// Random input: a seed for each piece of it.
-fn random(subject: &Subject) -> Result<String> {
+/// Arguments that must arrive, and lines that need not make sense.
+fn random(program: &Path, step: usize) -> Result<String> {
+    let (place, host) = (place()?, State::now()?);
     // One program is all there is to be found: at random, who knows what would be run.
     let script = "mkdir -p with/bin with/proc with/dev with/sys; cp rootfs/bin/busybox with/bin
         ln -s busybox with/bin/printf; rm -r rootfs; mv with rootfs";
-    subject.shell(subject.place.path(), &format!("set -e; {script}"))?.expect(0)?;
+    end(Command::new("sh").args(["-ec", script]).current_dir(&place))?.expect(0)?;
+    let command = |first: OsString| {
+        let mut command = Command::new(program);
+        command.arg(first).current_dir(&place).stdin(Stdio::null());
+        command.env("PATH", place.join("rootfs/bin")).env("ROOTFS", place.join("rootfs"));
+        command
+    };
+    // The longest argument that the kernel takes, and many of them.
+    let many = (0..10_000).map(|i| i.to_string().into()).collect();
+    for arguments in [vec!["x".repeat(131_071).into()], many] {
+        end_sanely(&mut command("run".into()), &arguments, true)?;
+    }
     let first = number("INPUTS_SEED", 1);
-    for seed in first..first + tries() {
-        let tried = try_seed(subject, seed);
-        tried.with_context(|| format!("INPUTS_SEED={seed} INPUTS_CASES=1"))?;
+    for seed in first..first + number("INPUTS_CASES", 32) {
+        let random = &mut Rng::with_seed(seed);
+        for arrive in [true, false] {
+            let words: &[_] = if arrive { &["run"] } else { &["run", "run", "child", "--"] };
+            let mut command = command(any(random, words));
+            command.args(options(random, step));
+            let tried = end_sanely(&mut command, &arguments(random), arrive);
+            tried.and_then(|()| host.restored()).with_context(|| {
+                let start: String = format!("{command:?}").chars().take(600).collect();
+                format!("INPUTS_SEED={seed} INPUTS_CASES=1: {start}")
+            })?;
+        }
     }
     Ok(String::new())
-}
-
-/// A line whose arguments must arrive, and one that need not make sense.
-fn try_seed(subject: &Subject, seed: u64) -> Result<()> {
-    let (before, random) = (State::now()?, &mut Rng::with_seed(seed));
-    let mut command = subject.command();
-    command.arg("run").args(options(random, subject.number));
-    echoes(&mut command, &arguments(random, 12))?;
-    before.restored().with_context(|| shown(&command))?;
-
-    let mut command = subject.command();
-    command.arg(any(random, &["run", "run", "run", "run", "child", "--"]));
-    command.args(options(random, subject.number)).args(arguments(random, 8));
-    end_sanely(&mut command)?;
-    before.restored().with_context(|| shown(&command))
 }
 
 fn any(random: &mut Rng, words: &[&'static str]) -> OsString {
@@ -235,25 +201,25 @@ fn bytes(random: &mut Rng, start: &str, at_most: usize) -> OsString {
 }
 
 /// What may stand before the command.
-fn options(random: &mut Rng, number: usize) -> Option<OsString> {
-    let examples: Vec<_> = STEPS[..number].iter().flat_map(|step| step.options).copied().collect();
+fn options(random: &mut Rng, step: usize) -> Option<OsString> {
+    let options = random.choice(&STEPS[..step])?.options;
     match random.u8(0..4) {
         0 => Some("--".into()),
-        1 if examples.contains(&"--hostname=box") => Some(bytes(random, "--hostname=", 64)),
-        2 if !examples.is_empty() => Some(any(random, &examples)),
+        1 if step > 1 => Some(bytes(random, "--hostname=", 64)),
+        2 => random.choice(options).map(OsString::from),
         _ => None,
     }
 }
 
 /// Arguments: any bytes, what could be mistaken for ours, what makes sense, or long ones.
-fn arguments(random: &mut Rng, less_than: usize) -> Vec<OsString> {
+fn arguments(random: &mut Rng) -> Vec<OsString> {
     const KNOWN: &str = "|-|--|---|-h|--help|-V|--version|--hostname|--hostname=x|--rootfs|\
         --rootfs=rootfs|--rootfs=/|--memory|--memory=64m|--cpus=1|--pids-limit=9|--no-such-flag|\
         --no\nsuch\nflag|-xyz|-1|run|child|help|a b|a\nb|\n|*|$HOME|%s|\\|'|\"|é|\u{202e}|\x1b[2J|\
         printf|%s\\0|/bin/printf";
     let known: Vec<_> = KNOWN.split('|').collect();
     let lengths = [255, 256, 4095, 4096, 65536, 131_071];
-    let count = random.usize(0..less_than);
+    let count = random.usize(0..12);
     let one = || match random.u8(0..8) {
         0..3 => bytes(random, "", 39),
         3..6 => any(random, &known),
@@ -263,35 +229,18 @@ fn arguments(random: &mut Rng, less_than: usize) -> Vec<OsString> {
     repeat_with(one).take(count).collect()
 }
 
-/// How a command is started, of long arguments only the beginning.
-fn shown(command: &Command) -> String {
-    format!("{command:?}").chars().take(600).collect()
-}
-
-/// Runs it to its end, which must be sane.
-fn end_sanely(command: &mut Command) -> Result<Ended> {
-    let ended = end(command)?;
-    sane(&ended).with_context(|| shown(command))?;
-    Ok(ended)
-}
-
-/// Fails unless the command gets the arguments as they are.
-fn echoes(command: &mut Command, arguments: &[OsString]) -> Result<()> {
-    let ended = end_sanely(command.args(["printf", "%s\\0"]).args(arguments))?;
-    let ended = ended.expect(0).with_context(|| shown(command))?;
-    let mut sent = arguments.join(OsStr::new("\0"));
-    sent.push("\0");
-    let arrived = || format!("it arrives as {:?}: {}", ended.text(), shown(command));
-    ensure!(ended.stdout == sent.as_bytes(), arrived());
+/// Runs it to its end, which must be sane. The arguments are its own, or are to arrive at a command.
+fn end_sanely(command: &mut Command, arguments: &[OsString], arrive: bool) -> Result<()> {
+    if arrive {
+        command.args(["printf", "%s\\0"]);
+    }
+    let ended = end(command.args(arguments))?;
+    sane(&ended)?;
+    if arrive {
+        let mut sent = arguments.join(OsStr::new("\0"));
+        sent.push("\0");
+        let ended = ended.expect(0)?;
+        ensure!(ended.stdout == sent.as_bytes(), "it arrives as {:.600?}", ended.text());
+    }
     Ok(())
-}
-
-/// The longest argument that the kernel takes, and many of them.
-fn long(subject: &Subject) -> Result<String> {
-    let before = State::now()?;
-    echoes(subject.command().arg("run"), &["x".repeat(131_071).into()])?;
-    let many: Vec<_> = (0..10_000).map(|i| OsString::from(i.to_string())).collect();
-    echoes(subject.command().arg("run"), &many)?;
-    before.restored()?;
-    Ok(String::new())
 }

@@ -4,11 +4,12 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::thread;
 
 use anyhow::{Result, ensure};
-use proof::case::{self, Needs, case, here};
+use proof::case::{self, Needs, case};
 use proof::programs::program;
 use workshop::temp::TempDir;
 
@@ -28,6 +29,19 @@ const ROOTFS: &str = r#"
         echo '#!/bin/true' > tree/bin/sh; chmod 755 tree/bin/sh; ln -s /bin/sh tree/bin/absolute
         touch tree/dev/null tree/usr/lib/dev/kept tree/.hidden
     }
+    # $URL/FILE is answered with what is in that file.
+    answer() { printf "HTTP/1.1 $2\r\nContent-Length: $3\r\nConnection: close\r\n\r\n" | cat - $4 > $1; }
+    # With no other program for it than this.
+    downloads() {
+        tree; tar -czf all -C tree .; head -c 99 all > some; sum=$(sha256sum < all); size=$(stat -c %s all)
+        answer not-found '404 Not Found' 0; answer wrong '200 OK' 99 some
+        answer cut '200 OK' $size some; answer right '200 OK' $size all
+        mkdir bin; for name in tar gzip sha256sum chmod $1; do ln -s $(command -v $name) bin; done
+        BEFORE="env PATH=$PWD/bin"
+        for answer in not-found wrong cut right; do
+            rootfs --from alpine --download $URL/$answer ${sum%  -}
+        done | sed "s#$URL/##; s: (or.*\(404\|sha256 is wrong\).*:, \1:; s: (or.*::"
+    }
     look() { ls -A rootfs | xargs; (cd rootfs; find dev usr bin tmp | sort | xargs stat -c '%A %N'); }
 "#;
 
@@ -44,13 +58,27 @@ drwxr-xr-x 'usr/lib/dev'
 -rw-r--r-- 'usr/lib/dev/kept'
 ";
 
-/// The name of a script, the programs that it needs, the script, and what is then to be seen.
-type Script = (&'static str, &'static [&'static str], &'static str, &'static str);
+const DOWNLOADS: &str = "\
+rootfs: downloading not-found
+workshop: download not-found, 404
+rootfs: downloading wrong
+workshop: download wrong, sha256 is wrong
+rootfs: downloading cut
+workshop: download cut
+rootfs: downloading right
+rootfs: made from right
+";
 
-const SCRIPTS: [Script; 14] = [
-    (
-        "a-linux-system",
-        &["busybox"],
+/// The name of a script, what it needs, the script, and what is then to be seen.
+type Script = (&'static str, Needs, &'static str, &'static str);
+
+/// On a throw-away host, for the sake of those that mount.
+const NOTHING: Needs = Needs::USER;
+const BUSYBOX: Needs = Needs::USER.with(&["busybox"]);
+
+#[rustfmt::skip] // a table
+const SCRIPTS: &[Script] = &[
+    ("a-linux-system", BUSYBOX,
         "umask 077; rootfs --from busybox; ls rootfs | xargs
         cd rootfs; stat -c '%a %n' . usr/bin bin/busybox etc/passwd tmp var/tmp
         cat etc/rootfs-origin | sed 's: .*::; s:.*/::'; head -n 2 etc/os-release; head -n 1 etc/passwd
@@ -58,11 +86,8 @@ const SCRIPTS: [Script; 14] = [
         [ $(find -type l | wc -l) -gt 100 ] && bin/sh -c 'echo hi'",
         "rootfs: made from BUSYBOX\nbin dev etc home mnt proc root run sbin sys tmp usr var\n\
         755 .\n755 usr/bin\n755 bin/busybox\n644 etc/passwd\n1777 tmp\n1777 var/tmp\n\
-        busybox\nNAME=BusyBox\nID=busybox\nroot:x:0:0:root:/root:/bin/sh\nhi\n",
-    ),
-    (
-        "a-busybox-that-does-not-fit",
-        &["busybox"],
+        busybox\nNAME=BusyBox\nID=busybox\nroot:x:0:0:root:/root:/bin/sh\nhi\n"),
+    ("a-busybox-that-does-not-fit", BUSYBOX,
         "rootfs > /dev/null; cp rootfs/bin/busybox bb; rm -r rootfs
         install -D /bin/ls bin/busybox; rootfs --from bin/busybox
         BEFORE=\"env PATH=$PWD/bin:$PATH\"; rootfs --from busybox; BEFORE=; rm -r rootfs
@@ -70,83 +95,59 @@ const SCRIPTS: [Script; 14] = [
         # Its e_machine.
         printf '\\377' | dd of=bb bs=1 seek=18 conv=notrunc 2> dd; rootfs --from bb",
         "workshop: bin/busybox is dynamically linked\nrootfs: made from BUSYBOX\n\
-        workshop: cut: it is cut short\nworkshop: run bb: Exec format error (os error 8)\n",
-    ),
-    (
-        "what-is-there-stays",
-        &["busybox"],
+        workshop: cut: it is cut short\nworkshop: run bb: Exec format error (os error 8)\n"),
+    ("what-is-there-stays", BUSYBOX,
         "mkdir -p rootfs rootfs.partial/new; echo > rootfs.partial/new/junk # of a killed run
         rootfs; echo mine > rootfs/root/notes; rootfs; echo > broken.tar; rootfs --force --from broken.tar
         cat rootfs/root/notes; rootfs --force; ls rootfs/root; rm broken.tar; ls",
         "rootfs: made from BUSYBOX\nrootfs: is there, made from BUSYBOX; --force makes it anew\n\
         workshop: unpack broken.tar: tar: This does not look like a tar archive\nmine\n\
-        rootfs: made from BUSYBOX\nrootfs\n",
-    ),
-    (
-        "what-we-did-not-make-stays",
-        &[],
+        rootfs: made from BUSYBOX\nrootfs\n"),
+    ("what-we-did-not-make-stays", NOTHING,
         "mkdir rootfs tree; echo mine > rootfs/notes; rootfs --force; cat rootfs/notes
         rm -r rootfs; rootfs --from tree",
         "workshop: rootfs is there, but was not made by `cargo workshop rootfs`, or not all of it: use \
         it as it is, or move it away and try again\nmine\n\
-        rootfs: there is no /bin/sh in tree\nrootfs: made from tree\n",
-    ),
-    (
-        "runs-at-once",
-        &["busybox"],
+        rootfs: there is no /bin/sh in tree\nrootfs: made from tree\n"),
+    ("runs-at-once", BUSYBOX,
         "for force in '' --force; do
             for i in 1 2 3 4 5 6; do \"$WORKSHOP\" rootfs --output rootfs $force & done > said; wait
             grep -c made.from said; grep -c is.there said; ls
         done",
-        "6\n5\nrootfs\nsaid\n6\n0\nrootfs\nsaid\n",
-    ),
+        "6\n5\nrootfs\nsaid\n6\n0\nrootfs\nsaid\n"),
     // As `tar -c .` and as `docker export` name what is in it.
-    ("a-tarball", &[], "tree; tar -czf t.gz -C tree .; rootfs --from t.gz; look", "rootfs: made from t.gz\n"),
-    ("an-export", &[], "tree; cd tree; tar -cf ../t .h* *; cd ..; rootfs --from t; look", "rootfs: made from t\n"),
-    (
-        "a-directory",
-        &[],
-        "tree; rm tree/dev/null; rootfs --from tree; look",
-        "rootfs: made from tree\n",
-    ),
-    (
-        "a-debian-package",
-        &["busybox", "dpkg-deb"],
+    ("a-tarball", NOTHING, "tree; tar -czf t.gz -C tree .; rootfs --from t.gz; look", "rootfs: made from t.gz\n"),
+    ("an-export", NOTHING, "tree; cd tree; tar -cf ../t .h* *; cd ..; rootfs --from t; look", "rootfs: made from t\n"),
+    ("a-directory", NOTHING, "tree; rm tree/dev/null; rootfs --from tree; look", "rootfs: made from tree\n"),
+    ("download-by-curl", Needs::USER.with(&["curl"]), "downloads curl; look", DOWNLOADS),
+    ("download-by-wget", Needs::USER.with(&["wget"]), "downloads wget; look", DOWNLOADS),
+    ("a-debian-package", Needs::USER.with(&["busybox", "dpkg-deb"]),
         "rootfs > /dev/null; mkdir -p deb/usr/bin deb/DEBIAN; mv rootfs/bin/busybox deb/usr/bin
         printf '%s\\n' 'Package: b' 'Version: 1' 'Architecture: all' 'Maintainer: us <us@localhost>' \
             'Description: a busybox' > deb/DEBIAN/control
         dpkg-deb --build deb b.deb > dpkg; rootfs --force --from b.deb | sed 's: (.*::'; ls rootfs | xargs",
-        "rootfs: made from b.deb\nbin dev etc home mnt proc root run sbin sys tmp usr var\n",
-    ),
-    (
-        "what-leads-out",
-        &[],
+        "rootfs: made from b.deb\nbin dev etc home mnt proc root run sbin sys tmp usr var\n"),
+    ("what-leads-out", NOTHING,
         "mkdir -p outside tree/bin; touch tree/bin/sh; ln -s ../outside tree/etc; rootfs --from tree
         rm tree/etc; mkdir tree/etc; ln -s ../../outside/file tree/etc/rootfs-origin
         rootfs --from tree; ls outside; cat rootfs/etc/rootfs-origin",
-        "workshop: create /etc in tree: File exists (os error 17)\nrootfs: made from tree\ntree\n",
-    ),
-    (
-        "what-cannot-become-one",
-        &[],
+        "workshop: create /etc in tree: File exists (os error 17)\nrootfs: made from tree\ntree\n"),
+    ("what-cannot-become-one", NOTHING,
         "rootfs --from missing.tar; rootfs --from .; \"$WORKSHOP\" rootfs --output / 2>&1
         BEFORE='env PATH=/nowhere'; rootfs --from alpine | sed 's: http.*: URL:'",
         "workshop: --from missing.tar, neither alpine nor busybox: No such file or directory (os error 2)\n\
         workshop: --from .: the copy would be in it\n\
         workshop: --output /: no place for a root filesystem\n\
-        rootfs: downloading URL\nworkshop: download URL\n",
-    ),
-    (
-        "setuid",
-        &["unshare"],
+        rootfs: downloading URL\nworkshop: download URL\n"),
+    ("setuid", NOTHING,
         // In a user namespace, what was root's in a tarball becomes a user's.
         "tree; chmod 4755 tree/bin/sh; tar -cf t -C tree .; BEFORE='unshare -Ur'
         rootfs --from t; stat -c %a rootfs/bin/sh rootfs/tmp",
-        "rootfs: made from t\n755\n1777\n",
-    ),
-    (
-        "mounted",
-        &["busybox"],
+        "rootfs: made from t\n755\n1777\n"),
+    ("setuid-of-root", Needs::ROOT,
+        "tree; chmod 4755 tree/bin/sh; rootfs --from tree; stat -c %a rootfs/bin/sh",
+        "rootfs: made from tree\n4755\n"),
+    ("mounted", BUSYBOX,
         "rootfs; mkdir -p host rootfs.partial/old; echo precious > host/file
         for place in rootfs.partial/old rootfs/dev; do
             mount --bind host $place; rootfs --force; umount $place; rm -rf rootfs.partial
@@ -154,33 +155,21 @@ const SCRIPTS: [Script; 14] = [
         "rootfs: made from BUSYBOX\n\
         workshop: something is mounted on rootfs.partial/old: sudo umount -R rootfs.partial/old\n\
         rootfs.partial is left\n\
-        workshop: something is mounted on rootfs/dev: sudo umount -R rootfs/dev\nprecious\n",
-    ),
-    (
-        "chroot",
-        &["busybox"],
+        workshop: something is mounted on rootfs/dev: sudo umount -R rootfs/dev\nprecious\n"),
+    ("chroot", BUSYBOX,
         "rootfs; chroot rootfs /bin/sh -c 'id -un; env ls / | xargs'",
-        "rootfs: made from BUSYBOX\nroot\nbin dev etc home mnt proc root run sbin sys tmp usr var\n",
-    ),
+        "rootfs: made from BUSYBOX\nroot\nbin dev etc home mnt proc root run sbin sys tmp usr var\n"),
 ];
 
 fn main() -> ExitCode {
     let mut cases = vec![];
-    for (name, programs, script, expected) in SCRIPTS {
-        // On a throw-away host, for the sake of those that mount.
-        cases.push(case(name, Needs::USER.with(programs), move || sh(script)).then(move |said| {
+    for &(name, needs, script, expected) in SCRIPTS {
+        cases.push(case(name, needs, move || sh(script)).then(move |said| {
             let expected = format!("{expected}{}", if script.contains("look") { LOOK } else { "" });
             ensure!(said == expected, "expected:\n{expected}\nseen:\n{said}");
             Ok(())
         }));
     }
-    let of_root = "tree; chmod 4755 tree/bin/sh; rootfs --from tree; stat -c %a rootfs/bin/sh";
-    cases.push(case("setuid-of-root", Needs::ROOT, || sh(of_root)).then(|said| {
-        ensure!(said.ends_with("\n4755\n"), "{said}");
-        Ok(())
-    }));
-    cases.push(here("download-by-curl", Needs::NOTHING.with(&["curl"]), || downloads("curl")));
-    cases.push(here("download-by-wget", Needs::NOTHING.with(&["wget"]), || downloads("wget")));
     case::run(4, cases)
 }
 
@@ -189,56 +178,23 @@ fn sh(script: &str) -> Result<String> {
     let place = TempDir::new("check-")?;
     let mut sh = Command::new("sh");
     sh.args(["-c", &format!("{ROOTFS}{script}")]).current_dir(place.path());
-    let output = sh.env("WORKSHOP", program("workshop")).output()?;
+    sh.env("WORKSHOP", program("workshop")).env("URL", serve(place.path().to_owned())?);
+    let output = sh.output()?;
     ensure!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// Answers everybody with this: a status, the length that is promised, and the bytes that come.
-/// Returns the URL.
-fn serve(status: &str, length: usize, bytes: &[u8]) -> Result<String> {
+/// Answers everybody with what is in the file of a directory that they ask for. Returns the URL.
+fn serve(dir: PathBuf) -> Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
-    let url = format!("http://{}/tree.tar.gz", listener.local_addr()?);
-    let head =
-        format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
-    let answer = [head.as_bytes(), bytes].concat();
+    let url = format!("http://{}", listener.local_addr()?);
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             let request = BufReader::new(&stream).lines().map_while(Result::ok);
-            request.take_while(|line| !line.is_empty()).for_each(drop);
-            let _ = stream.write_all(&answer);
+            let request: Vec<_> = request.take_while(|line| !line.is_empty()).collect();
+            let file = request[0].split(['/', ' ']).nth(2).unwrap_or_default();
+            let _ = stream.write_all(&fs::read(dir.join(file)).unwrap_or_default());
         }
     });
     Ok(url)
-}
-
-/// Downloads, with no other program for it than this.
-fn downloads(by: &str) -> Result<()> {
-    let place = TempDir::new("check-")?;
-    let file = place.path().join("t.gz");
-    sh(&format!("tree; tar -czf {} -C tree .", file.display()))?;
-    let file = fs::read(file)?;
-    let page = b"<html>Your room number, please";
-    let (not_found, wrong) = (serve("404 Not Found", 0, b"")?, serve("200 OK", page.len(), page)?);
-    let (cut, right) =
-        (serve("200 OK", file.len(), &file[..99])?, serve("200 OK", file.len(), &file)?);
-    let said = sh(&format!(
-        "tree; mkdir bin; for name in tar gzip sha256sum chmod {by}; do ln -s $(command -v $name) bin; done
-        sum=$(sha256sum < {}); BEFORE=\"env PATH=$PWD/bin\"
-        for url in {not_found} {wrong} {cut} {right}; do
-            rootfs --from alpine --download $url ${{sum%  -}} | sed \"s#$url#URL#\"; ls | xargs
-        done; look",
-        place.path().join("t.gz").display()
-    ))?;
-    let failed =
-        "rootfs: downloading URL\nworkshop: download URL (or bring it along: --from FILE): ";
-    let seen: Vec<_> = said.split(failed).collect();
-    let [_, not_found, wrong, cut] = seen[..] else { panic!("not three failures: {said}") };
-    assert!(not_found.contains("404") && not_found.ends_with("\nbin tree\n"), "{not_found}");
-    assert!(wrong.contains("its sha256 is wrong") && wrong.ends_with("\nbin tree\n"), "{wrong}");
-    let right = format!(
-        "\nbin tree\nrootfs: downloading URL\nrootfs: made from tree.tar.gz\nbin rootfs tree\n{LOOK}"
-    );
-    assert!(cut.ends_with(&right), "{cut}");
-    Ok(())
 }

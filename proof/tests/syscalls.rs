@@ -23,12 +23,6 @@ have (five files in /proc, the limit of swap). A file is read once, however long
 directory, too.
 ";
 
-/// What is not counted, whatever it is about. All that is not named, here or below, is.
-#[rustfmt::skip]
-const NOT_COUNTED: &[&str] = &[
-    "fcntl", "fstat", "getcwd", "getpid", "lseek", "poll", "rt_sigprocmask", "umask", "waitid",
-];
-
 /// What only some kernels have.
 #[rustfmt::skip]
 const OPTIONAL: &[&str] = &[
@@ -38,12 +32,12 @@ const OPTIONAL: &[&str] = &[
 
 fn main() -> ExitCode {
     let counted = case("as-in-the-snapshot", Needs::ROOT.with(&["strace"]), count_all);
-    let as_in_the_snapshot = counted.then(|said| {
+    let recorded = counted.then(|said| {
         let (version, table) = said.split_once('\n').context("no table")?;
         snapshot(&format!("syscalls-{version}"), table);
         Ok(())
     });
-    case::run(1, vec![as_in_the_snapshot])
+    case::run(1, vec![recorded])
 }
 
 /// How often each step calls what.
@@ -57,12 +51,11 @@ fn count_all() -> Result<String> {
     }
     let v2 = host::trees().iter().any(|dir| dir.join("cgroup.subtree_control").exists());
     let mut counts = Counts::new();
-    let mut options: Vec<&str> = Vec::new();
     for (i, step) in STEPS.iter().enumerate() {
-        options.extend(step.options);
+        let options = STEPS[..=i].iter().flat_map(|step| step.options);
         let mut command = Command::new(program(step.name));
         // That one is in $ROOTFS.
-        command.arg("run").args(options.iter().filter(|option| !option.starts_with("--rootfs")));
+        command.arg("run").args(options.filter(|option| !option.starts_with("--rootfs")));
         // Without a root filesystem of its own, what is `true` depends on the machine.
         let root = if step.rootfs { Path::new("/") } else { rootfs() };
         for process in traced(command.arg(root.join("bin/true"))).context(step.name)? {
@@ -114,7 +107,9 @@ fn is_left_out(name: &str, line: &str) -> bool {
     // Only the cgroups of the throw-away host have nobody else's beside them.
     let elsewhere = line.contains("/sys/fs/cgroup") && !line.contains("/workshop-");
     match name {
-        _ if INCIDENTAL.contains(&name) || NOT_COUNTED.contains(&name) => true,
+        _ if INCIDENTAL.contains(&name) => true,
+        "fcntl" | "fstat" | "getcwd" | "getpid" | "lseek" | "poll" | "rt_sigprocmask" | "umask"
+        | "waitid" => true,
         "clone" => line.contains(" ENOSYS "),
         // Strace cuts the path that it says.
         "readlink" => false,
@@ -128,18 +123,13 @@ fn is_left_out(name: &str, line: &str) -> bool {
 
 /// For the snapshot.
 fn table(counts: &Counts) -> String {
-    let row = |name: &str, cells: &[usize]| {
-        let cells: String = cells.iter().map(|count| format!("{count:>6}")).collect();
+    let row = |name: &str, cell: &dyn Fn(usize) -> usize| {
+        let cells: String = (0..STEPS.len()).map(|i| format!("{:>6}", cell(i))).collect();
         format!("{name:12}{cells}\n")
     };
-    let numbers: Vec<usize> = (1..=STEPS.len()).collect();
-    let mut text = format!("{LEFT_OUT}\n{}", row("step", &numbers));
-    let mut all = [0; STEPS.len()];
+    let mut text = format!("{LEFT_OUT}\n{}", row("step", &|i| i + 1));
     for (name, cells) in counts {
-        text += &row(name, cells);
-        for (sum, count) in all.iter_mut().zip(cells) {
-            *sum += count;
-        }
+        text += &row(name, &|i| cells[i]);
     }
-    text + &row("all", &all)
+    text + &row("all", &|i| counts.values().map(|cells| cells[i]).sum())
 }

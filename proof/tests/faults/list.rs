@@ -6,21 +6,15 @@ use nix::errno::Errno::{self, *};
 use proof::strace::Who::{self, Child, Command, Run};
 use workshop::steps::STEPS;
 
-/// A system call that fails.
 pub struct Fault {
-    /// The steps that make it.
     pub steps: RangeInclusive<usize>,
-    /// Whose it is.
     pub who: Who,
-    /// The call: a name, and a part of its arguments. The first one such.
+    /// A name, and a part of its arguments. The first one such.
     pub call: &'static str,
     /// The first one after this call.
     pub after: Option<&'static str>,
-    /// What it is for.
     pub purpose: &'static str,
-    /// How it fails.
     pub errno: Errno,
-    /// What is to come of it.
     pub then: Then,
     /// Which calls of that name fail after it, too: as strace has it, `+` is for all, `+2` for every
     /// second.
@@ -47,7 +41,6 @@ pub enum Then {
 use Then::{Ends, Ignored, Leaves, Stops, Unexecuted};
 
 impl Fault {
-    /// How it fails, for people.
     pub fn errno(&self) -> String {
         let for_good = if self.again == "+" { " for good" } else { "" };
         format!("{:?}{for_good}", self.errno)

@@ -1,148 +1,91 @@
 //! The bad input that is listed.
 
-/// A line of the shell, in a directory that has nothing but `rootfs`, the root filesystem. `$run` is
-/// `PROGRAM run`.
-pub struct Input {
-    /// The first step that has a word to say on it.
-    pub from: usize,
-    /// What is done to the host before, and stays.
-    pub before: &'static str,
-    /// What is typed.
-    pub typed: &'static str,
-}
+/// The first step that has a word to say on it, what is done to the host before, and lines of the
+/// shell, in a directory that has nothing but `rootfs`, the root filesystem. `$run` is `PROGRAM run`.
+type Lines = (usize, &'static str, &'static [&'static str]);
 
-/// Something that is typed as it is.
-const fn typed(from: usize, typed: &'static str) -> Input {
-    Input { from, before: "", typed }
-}
-
-/// A root filesystem with something about it.
-const fn rootfs_with(before: &'static str, typed: &'static str) -> Input {
-    Input { from: 4, before, typed }
-}
-
-/// All of them, in the order of the snapshot.
-pub const INPUTS: &[Input] = &[
-    typed(1, "$run --"),
-    typed(1, "$run ' '"),
-    typed(1, "$run -- --"),
-    typed(1, "$run -x true"),
-    typed(1, "$run - true"),
-    typed(1, "$run --version"),
-    typed(1, "$run ."),
-    typed(1, "$run /dev/null"),
-    typed(1, "$run /dev/null/x"),
-    typed(1, "$run \"$(printf 'no\\nsuch\\ncommand')\""),
-    typed(1, "$run \"$(printf '\\377')\""),
-    typed(1, "$run $(printf %0256d 0)"),
-    typed(1, "$run /$(printf %04096d 0)"),
-    typed(1, "${run% run}"),
-    typed(1, "${run% run} walk true"),
-    typed(1, "${run% run} child true"),
-    typed(2, "$run --hostname= hostname"),
-    typed(2, "$run --hostname -- hostname"),
-    typed(2, "$run --hostname=a --hostname=b hostname"),
-    typed(2, "$run --hostname $(printf %064d 0) true"),
-    typed(2, "$run --hostname $(printf %065d 0) true"),
-    typed(2, "$run --hostname \"$(printf 'a\\nb')\" true"),
-    typed(2, "$run --hostname ../a/b true"),
-    typed(2, "$run --hostname \"$(printf '\\377')\" true"),
-    typed(4, "$run --rootfs= true"),
-    typed(4, "ROOTFS= $run true"),
-    typed(4, "$run --rootfs / true"),
-    typed(4, "$run --rootfs rootfs/../rootfs/. true"),
-    typed(4, "$run --rootfs /proc true"),
-    typed(4, "$run --rootfs /sys true"),
-    typed(4, "$run --rootfs $(printf %05000d 0) true"),
-    rootfs_with("mkdir empty", "$run --rootfs empty true"),
-    rootfs_with("mkdir -p 1/proc 1/dev 1/sys", "$run --rootfs 1 true"),
-    rootfs_with("ln -s rootfs link", "$run --rootfs link true"),
-    rootfs_with("ln -s nowhere link", "$run --rootfs link true"),
-    rootfs_with("ln -s link link", "$run --rootfs link true"),
-    rootfs_with("mkdir gone", "cd gone; rmdir ../gone; $run --rootfs . true"),
-    rootfs_with("mkdir gone", "cd gone; rmdir ../gone; $run --rootfs ../rootfs true"),
-    typed(4, "cd rootfs; $run --rootfs . true"),
-    typed(4, "cd rootfs; ROOTFS=. $run true"),
-    typed(4, "cd rootfs/bin; $run --rootfs .. true"),
-    rootfs_with("mount --bind rootfs rootfs", "cd rootfs; $run --rootfs . true"),
-    rootfs_with("mount -t tmpfs tmpfs rootfs/tmp", "cd rootfs; $run --rootfs . pwd"),
-    rootfs_with(
-        "mkdir mnt; mount -t tmpfs tmpfs mnt; cp -a rootfs/* mnt",
-        "cd mnt; $run --rootfs . true",
-    ),
-    rootfs_with("mv rootfs 'root fs'", "$run --rootfs 'root fs' pwd"),
-    rootfs_with("mv rootfs \"$(printf 'a\\nb')\"", "$run --rootfs \"$(printf 'a\\nb')\" pwd"),
-    rootfs_with("mv rootfs \"$(printf '\\377')\"", "$run --rootfs \"$(printf '\\377')\" pwd"),
-    typed(4, "$run --rootfs \"$(printf 'no\\nsuch')\" pwd"),
-    rootfs_with("mv rootfs ./--", "$run --rootfs=-- pwd"),
-    rootfs_with("mount --bind rootfs rootfs", "$run --rootfs rootfs true"),
-    rootfs_with(
-        "mount --bind rootfs rootfs; mount -o remount,bind,ro rootfs",
-        "$run --rootfs rootfs touch /x",
-    ),
-    rootfs_with(
-        "mount --bind rootfs rootfs; mount -o remount,bind,noexec rootfs",
-        "$run --rootfs rootfs true",
-    ),
-    rootfs_with(
-        "mkdir mnt; mount -t tmpfs tmpfs mnt; cp -a rootfs mnt",
-        "$run --rootfs mnt/rootfs true",
-    ),
-    rootfs_with(
-        "mkdir mnt; mount -t tmpfs tmpfs mnt; cp -a rootfs/* mnt",
-        "$run --rootfs mnt true",
-    ),
-    rootfs_with(
-        "mount -t tmpfs tmpfs rootfs/tmp",
-        "$run --rootfs rootfs grep -c ' /tmp ' /proc/mounts",
-    ),
-    rootfs_with("rmdir rootfs/proc", "$run --rootfs rootfs true"),
-    rootfs_with("rmdir rootfs/dev", "$run --rootfs rootfs true"),
-    rootfs_with("rmdir rootfs/sys", "$run --rootfs rootfs true"),
-    rootfs_with("rmdir rootfs/proc; touch rootfs/proc", "$run --rootfs rootfs true"),
-    rootfs_with("rmdir rootfs/dev; touch rootfs/dev", "$run --rootfs rootfs true"),
-    rootfs_with("rmdir rootfs/sys; touch rootfs/sys", "$run --rootfs rootfs true"),
-    rootfs_with("rmdir rootfs/dev; ln -s /tmp rootfs/dev", "$run --rootfs rootfs true"),
-    rootfs_with("rmdir rootfs/sys; ln -s nowhere rootfs/sys", "$run --rootfs rootfs true"),
-    rootfs_with("touch rootfs/proc/x rootfs/dev/null rootfs/sys/x", "$run --rootfs rootfs true"),
-    rootfs_with("mkfifo rootfs/fifo", "$run --rootfs rootfs /fifo"),
-    rootfs_with("chmod 0 rootfs", "$run --rootfs rootfs true"),
-    typed(5, "$run --memory 1024t true"),
-    typed(5, "$run --memory 1025t true"),
-    typed(5, "$run --memory 64bm true"),
-    typed(5, "$run --memory 64mbb true"),
-    typed(5, "$run --memory 64i true"),
-    typed(5, "$run --memory '64 mb' true"),
-    typed(5, "$run --memory 64µ true"),
-    typed(5, "$run --memory -1 true"),
-    typed(5, "$run --memory 999999g true"),
-    typed(5, "$run --memory 18446744073709551615 true"),
-    typed(5, "$run --memory 18446744073709551616g true"),
-    typed(5, "$run --memory ' 64m' true"),
-    typed(5, "$run --memory 64,5m true"),
-    typed(5, "$run --memory 0x4000000 true"),
-    typed(5, "$run --memory nan true"),
-    typed(5, "$run --memory inf true"),
-    typed(5, "$run --memory 1e3 true"),
-    typed(5, "$run --memory 0.0001 true"),
-    typed(5, "$run --memory \"$(printf '64m\\n64m')\" true"),
-    typed(5, "$run --memory \"$(printf '\\377')\" true"),
-    typed(5, "$run --cpus .5 true"),
-    typed(5, "$run --cpus -0 true"),
-    typed(5, "$run --cpus 0.0099999 true"),
-    typed(5, "$run --cpus 1e3 true"),
-    typed(5, "$run --cpus 8192 true"),
-    typed(5, "$run --cpus 1x true"),
-    typed(5, "$run --cpus 1,5 true"),
-    typed(5, "$run --cpus '' true"),
-    typed(5, "$run --pids-limit 2 true"),
-    typed(5, "$run --pids-limit 1 true"),
-    typed(5, "$run --pids-limit -1 true"),
-    typed(5, "$run --pids-limit 4194304 true"),
-    typed(5, "$run --pids-limit 4194305 true"),
-    typed(5, "$run --pids-limit 4294967296 true"),
-    typed(5, "$run --pids-limit 18446744073709551616 true"),
-    typed(5, "$run --pids-limit 1x true"),
-    typed(5, "$run --pids-limit max true"),
-    typed(5, "$run --pids-limit '' true"),
+#[rustfmt::skip]
+const LINES: &[Lines] = &[
+    (1, "", &[
+        "$run --", "$run ' '", "$run -- --", "$run -x true", "$run - true", "$run --version", "$run .",
+        "$run /dev/null", "$run /dev/null/x",
+        r#"$run "$(printf 'no\nsuch\ncommand')""#, r#"$run "$(printf '\377')""#,
+        "$run $(printf %0256d 0)", "$run /$(printf %04096d 0)",
+        "${run% run}", "${run% run} walk true", "${run% run} child true",
+    ]),
+    (2, "", &[
+        "$run --hostname= hostname", "$run --hostname -- hostname",
+        "$run --hostname=a --hostname=b hostname",
+        "$run --hostname $(printf %064d 0) true", "$run --hostname $(printf %065d 0) true",
+        r#"$run --hostname "$(printf 'a\nb')" true"#, "$run --hostname ../a/b true",
+        r#"$run --hostname "$(printf '\377')" true"#,
+    ]),
+    (4, "", &[
+        "$run --rootfs= true", "ROOTFS= $run true", "$run --rootfs / true",
+        "$run --rootfs rootfs/../rootfs/. true", "$run --rootfs /proc true", "$run --rootfs /sys true",
+        "$run --rootfs $(printf %05000d 0) true",
+    ]),
+    (4, "mkdir empty", &["$run --rootfs empty true"]),
+    (4, "mkdir -p 1/proc 1/dev 1/sys", &["$run --rootfs 1 true"]),
+    (4, "ln -s rootfs link", &["$run --rootfs link true"]),
+    (4, "ln -s nowhere link", &["$run --rootfs link true"]),
+    (4, "ln -s link link", &["$run --rootfs link true"]),
+    (4, "mkdir gone", &["cd gone; rmdir ../gone; $run --rootfs . true"]),
+    (4, "mkdir gone", &["cd gone; rmdir ../gone; $run --rootfs ../rootfs true"]),
+    (4, "", &[
+        "cd rootfs; $run --rootfs . true", "cd rootfs; ROOTFS=. $run true",
+        "cd rootfs/bin; $run --rootfs .. true",
+    ]),
+    (4, "mount --bind rootfs rootfs", &["cd rootfs; $run --rootfs . true"]),
+    (4, "mount -t tmpfs tmpfs rootfs/tmp", &["cd rootfs; $run --rootfs . pwd"]),
+    (4, "mkdir mnt; mount -t tmpfs tmpfs mnt; cp -a rootfs/* mnt", &["cd mnt; $run --rootfs . true"]),
+    (4, "mv rootfs 'root fs'", &["$run --rootfs 'root fs' pwd"]),
+    (4, r#"mv rootfs "$(printf 'a\nb')""#, &[r#"$run --rootfs "$(printf 'a\nb')" pwd"#]),
+    (4, r#"mv rootfs "$(printf '\377')""#, &[r#"$run --rootfs "$(printf '\377')" pwd"#]),
+    (4, "", &[r#"$run --rootfs "$(printf 'no\nsuch')" pwd"#]),
+    (4, "mv rootfs ./--", &["$run --rootfs=-- pwd"]),
+    (4, "mount --bind rootfs rootfs", &["$run --rootfs rootfs true"]),
+    (4, "mount --bind rootfs rootfs; mount -o remount,bind,ro rootfs", &["$run --rootfs rootfs touch /x"]),
+    (4, "mount --bind rootfs rootfs; mount -o remount,bind,noexec rootfs", &["$run --rootfs rootfs true"]),
+    (4, "mkdir mnt; mount -t tmpfs tmpfs mnt; cp -a rootfs mnt", &["$run --rootfs mnt/rootfs true"]),
+    (4, "mkdir mnt; mount -t tmpfs tmpfs mnt; cp -a rootfs/* mnt", &["$run --rootfs mnt true"]),
+    (4, "mount -t tmpfs tmpfs rootfs/tmp", &["$run --rootfs rootfs grep -c ' /tmp ' /proc/mounts"]),
+    (4, "rmdir rootfs/proc", &["$run --rootfs rootfs true"]),
+    (4, "rmdir rootfs/dev", &["$run --rootfs rootfs true"]),
+    (4, "rmdir rootfs/sys", &["$run --rootfs rootfs true"]),
+    (4, "rmdir rootfs/proc; touch rootfs/proc", &["$run --rootfs rootfs true"]),
+    (4, "rmdir rootfs/dev; touch rootfs/dev", &["$run --rootfs rootfs true"]),
+    (4, "rmdir rootfs/sys; touch rootfs/sys", &["$run --rootfs rootfs true"]),
+    (4, "rmdir rootfs/dev; ln -s /tmp rootfs/dev", &["$run --rootfs rootfs true"]),
+    (4, "rmdir rootfs/sys; ln -s nowhere rootfs/sys", &["$run --rootfs rootfs true"]),
+    (4, "touch rootfs/proc/x rootfs/dev/null rootfs/sys/x", &["$run --rootfs rootfs true"]),
+    (4, "mkfifo rootfs/fifo", &["$run --rootfs rootfs /fifo"]),
+    (4, "chmod 0 rootfs", &["$run --rootfs rootfs true"]),
 ];
+
+/// The limits of step 5, as the shell reads them.
+#[rustfmt::skip]
+const LIMITS: &[(&str, &[&str])] = &[
+    ("--memory", &[
+        "1024t", "1025t", "64bm", "64mbb", "64i", "'64 mb'", "64µ", "-1", "999999g",
+        "18446744073709551615", "18446744073709551616g", "' 64m'", "64,5m", "0x4000000", "nan", "inf",
+        "1e3", "0.0001", r#""$(printf '64m\n64m')""#, r#""$(printf '\377')""#,
+    ]),
+    ("--cpus", &[".5", "-0", "0.0099999", "1e3", "8192", "1x", "1,5", "''"]),
+    ("--pids-limit", &[
+        "2", "1", "-1", "4194304", "4194305", "4294967296", "18446744073709551616", "1x", "max", "''",
+    ]),
+];
+
+/// All of it, in the order of the snapshot: the first step, what is done before, what is typed.
+pub fn inputs() -> Vec<(usize, &'static str, String)> {
+    let mut inputs = Vec::new();
+    for (from, before, lines) in LINES {
+        inputs.extend(lines.iter().map(|line| (*from, *before, line.to_string())));
+    }
+    for (option, values) in LIMITS {
+        let typed = |value| (5, "", format!("$run {option} {value} true"));
+        inputs.extend(values.iter().map(typed));
+    }
+    inputs
+}
