@@ -96,7 +96,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     checks.sort_by_key(|check| check.from);
     let (place, _held) = host::place()?;
-    let rootfs = place.path().join("rootfs");
+    // A directory below: who makes one locks the directory that it is in, and this is locked.
+    let rootfs = place.path().join("made/rootfs");
     let mut options = host::Options::new(privilege);
     options.limit = Duration::from_secs(args.limit);
     options.args = argv(args)?;

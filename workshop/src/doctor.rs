@@ -48,7 +48,7 @@ enum Root {
 pub fn run(_: &Args) -> Result<ExitCode> {
     ensure!(Path::new("/proc/self").exists(), "there is no /proc: sudo mount -t proc proc /proc");
     let root = root();
-    let place = TempDir::new("check-")?;
+    let place = TempDir::new("check-");
     let (rootfs_line, rootfs) = rootfs_to_try(&place);
     let mut found = vec![machine_line(), root_line(&root), rootfs_line];
     for (number, step) in (1..).zip(&STEPS) {
@@ -74,7 +74,8 @@ pub fn run(_: &Args) -> Result<ExitCode> {
 
 fn machine_line() -> Line {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let place = surroundings().map(|place| format!(", in {place}")).unwrap_or_default();
+    let place = surroundings();
+    let place = if place.is_empty() { String::new() } else { format!(", in {place}") };
     ('·', format!("machine: Linux {}, {}{place}", kernel.trim_end(), env::consts::ARCH))
 }
 
@@ -106,13 +107,15 @@ fn root_line(root: &Root) -> Line {
 }
 
 /// The root filesystem that is there, or else another, made in `place`.
-fn rootfs_to_try(place: &TempDir) -> (Line, Option<PathBuf>) {
+fn rootfs_to_try(place: &Result<TempDir>) -> (Line, Option<PathBuf>) {
     let here = rootfs::default_place();
     let shown = here.display();
     match rootfs::origin(&here) {
         Ok(Some(origin)) => (('✔', format!("rootfs: {shown}, made from {origin}")), Some(here)),
         Ok(None) => {
             let line = ('✘', format!("rootfs: there is no {shown}\n    cargo workshop rootfs"));
+            // None can be made where nothing can be written.
+            let Ok(place) = place else { return (line, None) };
             (line, rootfs::for_checks(&place.path().join("rootfs")).ok())
         }
         Err(_) => (('·', format!("rootfs: {shown}, which we did not make")), Some(here)),
@@ -171,9 +174,7 @@ fn try_step(step: &Step, before: &str, program: &Path, rootfs: Option<&Path>) ->
     let mut command = Command::new("env");
     // The second env is for sudo, which drops the environment.
     command.args(before.split_whitespace()).arg("env");
-    if let Some(rootfs) = rootfs {
-        command.arg(format!("ROOTFS={}", rootfs.display()));
-    }
+    command.args(rootfs.map(|rootfs| format!("ROOTFS={}", rootfs.display())));
     command.arg(program).arg("run");
     command.args(step.options.iter().filter(|option| !option.starts_with("--rootfs")));
     said(command.args(["/bin/sh", "-c", "true"]))

@@ -25,7 +25,7 @@ const ADVICE: [(&str, &str); 13] = [
 
 /// What to type against an error.
 pub fn advice(error: &str) -> String {
-    let place = surroundings().unwrap_or_default();
+    let place = surroundings();
     if place == "WSL 1" {
         return "in PowerShell: wsl --set-version NAME 2 (wsl -l -v shows the names)".to_owned();
     }
@@ -47,9 +47,9 @@ pub fn advice(error: &str) -> String {
 }
 
 /// What we are in, by what Docker, Podman, systemd and WSL leave as a sign.
-pub fn surroundings() -> Option<&'static str> {
+pub fn surroundings() -> &'static str {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let place = if Path::new("/.dockerenv").exists() {
+    if Path::new("/.dockerenv").exists() {
         "Docker"
     } else if Path::new("/run/.containerenv").exists() {
         "Podman"
@@ -60,6 +60,5 @@ pub fn surroundings() -> Option<&'static str> {
         "a container"
     } else {
         ""
-    };
-    (!place.is_empty()).then_some(place)
+    }
 }

@@ -14,29 +14,29 @@ use super::source::tool;
 /// What distributions call it: Debian and most others, Alpine, and Debian's package.
 const NAMES: [&str; 3] = ["busybox", "busybox.static", "busybox-static"];
 
-/// Where it may be beside `$PATH`, which has no sbin for an ordinary user.
-const SBIN: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
-
 const DIRS: [&str; 12] = [
     "bin", "etc", "home", "mnt", "root", "run", "sbin", "usr/bin", "usr/sbin", "tmp", "var/log",
     "var/tmp",
 ];
 
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 3] = [
     ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"),
     ("etc/group", "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n"),
-    ("etc/hostname", "rootfs\n"),
     ("etc/hosts", "127.0.0.1\tlocalhost\n::1\tlocalhost\n"),
 ];
 
-/// `p_type` of a program's segment that names an interpreter, ld.so(8).
-const PT_INTERP: u64 = 3;
+/// How long the header of a program's segment is, and how that of the segment begins that names an
+/// interpreter, ld.so(8).
+const PHDR: usize = 56;
+const PT_INTERP: &[u8] = b"\x03\0\0\0";
 
 /// The first static busybox on this machine.
 pub fn find() -> Result<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
+    let mut path = env::var_os("PATH").unwrap_or_default();
+    // An ordinary user's has no sbin.
+    path.push(":/usr/sbin:/sbin");
     let mut why = anyhow!("no busybox at hand");
-    for dir in env::split_paths(&path).chain(SBIN.map(PathBuf::from)) {
+    for dir in env::split_paths(&path) {
         for name in NAMES {
             let Ok(file) = fs::canonicalize(dir.join(name)) else { continue };
             match version(&file) {
@@ -48,8 +48,9 @@ pub fn find() -> Result<PathBuf> {
     Err(why)
 }
 
-/// Copies `busybox` into `root`, makes the rest around it, and says which one it is.
-pub fn fill(busybox: &Path, root: &Path) -> Result<String> {
+/// Copies `busybox`, which came `from` there, into `root`, makes the rest around it, and says what it
+/// is made from.
+pub fn fill(from: &Path, busybox: &Path, root: &Path) -> Result<String> {
     let version = version(busybox)?;
     for dir in DIRS {
         fs::create_dir_all(root.join(dir))?;
@@ -66,7 +67,7 @@ pub fn fill(busybox: &Path, root: &Path) -> Result<String> {
         fs::set_permissions(root.join(path), Permissions::from_mode(mode))?;
     }
     let links = link(busybox, root)?;
-    Ok(format!("({version}, {links} applets)"))
+    Ok(format!("{} ({version}, {links} applets)", from.display()))
 }
 
 /// The version of `file`, if it is a busybox that needs nothing else.
@@ -84,24 +85,12 @@ fn is_dynamic(program: &Path) -> Result<bool> {
     let file = fs::read(program)?;
     // 64 bits, and the lowest byte first.
     ensure!(file.starts_with(b"\x7fELF\x02\x01"), "it is no program for this machine");
-    let (e_phoff, e_phentsize) = (number(&file, 32, 8)?, number(&file, 54, 2)?);
-    for segment in 0..number(&file, 56, 2)? {
-        let p_type = e_phoff.saturating_add(segment * e_phentsize);
-        if number(&file, usize::try_from(p_type)?, 4)? == PT_INTERP {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// The number that stands there in a file, the lowest byte first.
-fn number(file: &[u8], at: usize, length: usize) -> Result<u64> {
-    let bytes = file.get(at..at.saturating_add(length)).context("it is cut short")?;
-    let mut number = 0;
-    for byte in bytes.iter().rev() {
-        number = number << 8 | u64::from(*byte);
-    }
-    Ok(number)
+    ensure!(file.len() >= 64, "it is cut short");
+    let e_phoff = usize::from_le_bytes(file[32..40].try_into()?);
+    let e_phnum = u16::from_le_bytes([file[56], file[57]]);
+    let headers = file.get(e_phoff..e_phoff.saturating_add(usize::from(e_phnum) * PHDR));
+    let mut headers = headers.context("it is cut short")?.chunks(PHDR);
+    Ok(headers.any(|header| header.starts_with(PT_INTERP)))
 }
 
 /// Links its applets to `bin/busybox` in `root`, each where it belongs; how many.

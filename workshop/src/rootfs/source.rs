@@ -30,12 +30,9 @@ const DOWNLOADERS: [&[&str]; 2] = [
 /// Fills `job.new` from what was asked for, and says what it came from.
 pub fn fill(job: &Job) -> Result<String> {
     fs::create_dir(&job.new).with_context(|| format!("create {}", job.new.display()))?;
-    let at_hand = |file: &Path| -> Result<String> {
-        Ok(format!("{} {}", file.display(), busybox::fill(file, &job.new)?))
-    };
     match &job.args.from {
         None => match busybox::find() {
-            Ok(file) => at_hand(&file),
+            Ok(file) => busybox::fill(&file, &file, &job.new),
             Err(why) => {
                 eprintln!("rootfs: {why:#}");
                 alpine(job).context(
@@ -44,7 +41,10 @@ pub fn fill(job: &Job) -> Result<String> {
                 )
             }
         },
-        Some(from) if from == Path::new("busybox") => at_hand(&busybox::find()?),
+        Some(from) if from == Path::new("busybox") => {
+            let file = busybox::find()?;
+            busybox::fill(&file, &file, &job.new)
+        }
         Some(from) if from == Path::new("alpine") => alpine(job),
         Some(from) => given(from, job),
     }
@@ -87,33 +87,32 @@ fn download(url: &str, sha256: &str, file: &Path) -> Result<()> {
 
 /// What `--from` names: a directory or a file, whose first bytes tell which it is.
 fn given(from: &Path, job: &Job) -> Result<String> {
-    let path = fs::canonicalize(from);
-    let from = from.display();
-    let path = path.with_context(|| format!("--from {from}, neither alpine nor busybox"))?;
+    let shown = from.display();
+    let path = fs::canonicalize(from)
+        .with_context(|| format!("--from {shown}, neither alpine nor busybox"))?;
     if path.is_dir() {
-        ensure!(!job.new.starts_with(&path), "--from {from}: the copy would be in it");
+        ensure!(!job.new.starts_with(&path), "--from {shown}: the copy would be in it");
         // cp(1): -a keeps modes, links and, for root, owners; -x leaves out what is mounted there.
         tool(Command::new("cp").arg("-ax").arg(path.join(".")).arg(&job.new))?;
         take_setuid_away(&job.new)?;
-        return Ok(from.to_string());
+        return Ok(shown.to_string());
     }
     let mut magic = [0; 4];
     let read = File::open(&path).and_then(|mut file| file.read(&mut magic));
-    read.with_context(|| format!("read {from}"))?;
+    read.with_context(|| format!("read {shown}"))?;
     match &magic {
-        b"\x7fELF" => Ok(format!("{from} {}", busybox::fill(&path, &job.new)?)),
-        b"!<ar" => Ok(format!("{from} {}", unpack_package(&path, job)?)),
-        _ => unpack(&path, &job.new).map(|()| from.to_string()),
+        b"\x7fELF" => busybox::fill(from, &path, &job.new),
+        // A Debian package.
+        b"!<ar" => {
+            let dir = job.partial.join("package");
+            tool(Command::new("dpkg-deb").arg("-x").arg(&path).arg(&dir))?;
+            let mut places =
+                ["bin/busybox", "usr/bin/busybox"].map(|place| dir.join(place)).into_iter();
+            let busybox = places.find(|place| place.is_file()).context("no busybox in it")?;
+            busybox::fill(from, &busybox, &job.new)
+        }
+        _ => unpack(&path, &job.new).map(|()| shown.to_string()),
     }
-}
-
-/// Unpacks a Debian package and takes its busybox.
-fn unpack_package(file: &Path, job: &Job) -> Result<String> {
-    let dir = job.partial.join("package");
-    tool(Command::new("dpkg-deb").arg("-x").arg(file).arg(&dir))?;
-    let mut places = ["bin/busybox", "usr/bin/busybox"].iter().map(|place| dir.join(place));
-    let busybox = places.find(|place| place.is_file()).context("no busybox in the package")?;
-    busybox::fill(&busybox, &job.new)
 }
 
 /// Unpacks a tarball, packed in any way that tar(1) knows.
