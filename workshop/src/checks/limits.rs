@@ -9,7 +9,7 @@ use super::Check;
 use super::Fails::Step;
 use super::remains::LOOP;
 use crate::container::{Ended, Runner, end, on_the_host};
-use crate::host::{cgroups, trees};
+use crate::host::{cgroups, descendants, trees};
 use crate::machine::eventually;
 
 #[rustfmt::skip] // A check is two lines.
@@ -166,9 +166,14 @@ fn refuses_zero(runner: &Runner) -> Result<()> {
 }
 
 fn init_is_limited_too(runner: &Runner) -> Result<()> {
-    let script = "cmp /proc/1/cgroup /proc/self/cgroup && echo ready; sleep 777";
-    let running = runner.start(&[], script).context("PID 1 is in another cgroup")?;
+    let running = runner.start(&[], "echo ready; sleep 777 & wait")?;
+    let inside = descendants(running.pid());
     ensure!(!cgroups().is_empty(), "there is no cgroup");
+    for dir in cgroups() {
+        let procs = fs::read_to_string(dir.join("cgroup.procs"))?;
+        let out = inside.iter().find(|it| !procs.lines().any(|line| line == it.pid.to_string()));
+        ensure!(out.is_none(), "{out:?} is not in {}", dir.display());
+    }
     running.kill()
 }
 

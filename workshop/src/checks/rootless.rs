@@ -31,12 +31,12 @@ fn in_a_user_namespace(runner: &Runner) -> Result<()> {
 fn no_cgroups_inside(runner: &Runner) -> Result<()> {
     let trees = trees();
     ensure!(trees.iter().any(|tree| tree.is_dir()), "there are no cgroups on the host");
-    let script = r#"for tree; do test ! -e "$tree" || echo "$tree"; done"#;
+    let script = r#"for tree; do test ! -e "$tree" || exit 1; done"#;
     let mut command = ["sh", "-c", script, "sh"].map(OsString::from).to_vec();
     command.extend(trees.into_iter().map(OsString::from));
     for front in [&["env"][..], &["unshare", "-Ur"]] {
-        let said = end(&mut runner.behind(front, &command))?.says("");
-        said.with_context(|| format!("by {front:?}"))?;
+        let ended = end(&mut runner.behind(front, &command))?.expect(0);
+        ended.with_context(|| format!("cgroups inside, by {front:?}"))?;
     }
     Ok(())
 }

@@ -117,11 +117,10 @@ fn ctrl_z_and_fg(runner: &Runner) -> Result<()> {
 
 fn ctrl_backslash(runner: &Runner) -> Result<()> {
     let mut terminal = runner.terminal()?;
-    terminal.keys("ulimit -c 0\n")?;
-    terminal.start("sleep 777")?;
+    terminal.keys(&format!("ulimit -c 0; {} sleep 777; echo code=$?.\n", terminal.run))?;
+    terminal.wait_for_state("sleep 777", 'S')?;
     terminal.keys("\x1c")?;
-    terminal.wait_for_no("sleep 777").context("after ^\\")?;
-    terminal.enter("echo code=$?.", "code=131.")
+    terminal.wait_for("code=131.").context("after ^\\")
 }
 
 fn loses_no_early_key(runner: &Runner) -> Result<()> {
