@@ -264,7 +264,8 @@ const IN_ODD_CGROUPS: &str = r#"odd=$TMPDIR/$(printf 'odd \t\\040'); name=$(prin
         done; unset IFS
     done <"$TMPDIR/trees"
     "$@" || : # the shell inside says that it cannot fork
-    LC_ALL=C find "$odd" -path "*/$name/*" -type d ! -name host"#;
+    # Cgroups of others may vanish meanwhile.
+    LC_ALL=C find "$odd" -path "*/$name/*" -type d ! -name host 2>/dev/null || :"#;
 
 fn odd_names_of_cgroups(runner: &Runner) -> Result<()> {
     let front = ["sh", "-ec", IN_ODD_CGROUPS, "sh"];
