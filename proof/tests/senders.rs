@@ -41,7 +41,9 @@ const SHELL: &str = r#"
     stopped() {
         sleeping; kill -TSTP $!; soon grep -q 'State:.T' /proc/$!/status
         if is T; then printf 'the command stops'; else printf '`run` alone stops'; fi
-        kill -CONT $!; kill -TERM $!; wait -f $!; [ $? = 143 ] || printf ', and does not end'
+        kill -CONT $!; kill -TERM $!
+        # A wait may end because it has stopped.
+        soon eval '! kill -0 $! 2>/dev/null'; wait $!; [ $? = 143 ] || printf ', and ends with %s' $?
     }
     real_time() {
         sleeping; kill -37 $!
