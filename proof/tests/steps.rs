@@ -34,6 +34,7 @@ fn main() -> ExitCode {
             add("differs-as-recorded", differs_as_recorded);
         }
     }
+    cases.push(here("every-folder-is-a-step", Needs::NOTHING, every_folder_is_a_step));
     cases.push(here("files", Needs::NOTHING, table_of_files));
     cases.push(here("a-room-builds-little", Needs::NOTHING, a_room_builds_little));
     cases.push(here("nothing-is-built-twice", Needs::NOTHING, nothing_is_built_twice));
@@ -177,6 +178,15 @@ fn items(text: &str) -> Vec<(String, String)> {
         items.push((name, piece[start..].to_owned()));
     }
     items
+}
+
+fn every_folder_is_a_step() -> Result<()> {
+    for entry in fs::read_dir(workspace())? {
+        let name = entry?.file_name().into_string().unwrap_or_default();
+        let has_row = STEPS.iter().any(|step| step.name == name);
+        ensure!(!name.starts_with("step") || has_row, "{name} has no row in workshop/src/steps.rs");
+    }
+    Ok(())
 }
 
 /// What cargo builds for some packages, their own crates included: `name version features`.
