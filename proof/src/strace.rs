@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use workshop::container::{Ended, behind, end};
+use workshop::command::{Ended, behind, end};
 use workshop::temp::TempDir;
 
 /// A process of the run.

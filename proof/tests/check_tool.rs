@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Result, ensure};
 use proof::case::{self, Needs, here, recorded};
 use proof::programs::{programs, rootfs};
-use workshop::container::{Ended, end};
+use workshop::command::{Ended, end};
 use workshop::machine::PATIENCE;
 use workshop::temp::TempDir;
 use workshop::workspace::{cargo, workspace};

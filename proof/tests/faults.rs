@@ -22,7 +22,7 @@ use nix::unistd::{read, write};
 use proof::case::{self, Needs, case, here, recorded, said};
 use proof::programs::{program, rootfs};
 use proof::strace::{Call, INCIDENTAL, Process, Who, known_as, strace};
-use workshop::container::Ended;
+use workshop::command::Ended;
 use workshop::host::{self, State};
 use workshop::steps::{STEPS, step};
 

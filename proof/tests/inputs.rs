@@ -21,7 +21,8 @@ use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
 use proof::case::{self, Needs, case, here, number, recorded, said};
 use proof::programs::{program, rootfs};
-use workshop::container::{Ended, copy_rootfs, end};
+use workshop::command::{Ended, end};
+use workshop::container::copy_rootfs;
 use workshop::host::State;
 use workshop::steps::{LAST, STEPS, Step, step};
 

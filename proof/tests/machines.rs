@@ -10,7 +10,7 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context, Result, ensure};
 use proof::case::{self, Needs, here};
 use proof::programs::{program, rootfs};
-use workshop::container::{Ended, end};
+use workshop::command::{Ended, end};
 use workshop::machine::{VM, eventually};
 use workshop::steps::STEPS;
 

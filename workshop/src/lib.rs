@@ -2,7 +2,7 @@
 //!
 //! * `rootfs`, `doctor`, `check`: the three tools.
 //! * `checks`: what a container owes, a file for each kind. They look at a `container`, at its
-//!   `terminal`, and at what becomes of the throw-away `host` that both are on.
+//!   `terminal`, at how a `command` ends, and at what becomes of the throw-away `host` they are on.
 //! * `steps`, `workspace`: what there is to look at. `machine`: what we may do here, and how long it
 //!   may take. `temp`: a directory for a while.
 //!
@@ -12,6 +12,7 @@
 
 pub mod check;
 pub mod checks;
+pub mod command;
 pub mod container;
 pub mod doctor;
 pub mod host;

@@ -12,7 +12,7 @@ use nix::pty::{Winsize, openpty};
 use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 use nix::unistd::{Pid, tcgetpgrp};
 
-use crate::container::{behind, code, end};
+use crate::command::{behind, code, end};
 use crate::host::{Process, descendants, process, processes};
 use crate::machine::eventually;
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use workshop::container::behind;
+use workshop::command::behind;
 use workshop::host::{self, State};
 
 use super::rows::{self, BASE, Row};

@@ -10,7 +10,8 @@ use anyhow::{Context, Result, ensure};
 
 use super::Check;
 use super::Fails::{Saboteur, Step};
-use crate::container::{Runner, end};
+use crate::command::end;
+use crate::container::Runner;
 use crate::host::{State, hostname};
 
 #[rustfmt::skip] // A check is two lines.

@@ -20,7 +20,8 @@ use super::Fails::{Saboteur, Step};
 use super::Where::{Everywhere, If, Nowhere};
 use super::filesystem::{BY_CHROOT, hold_the_machine, own_devices};
 use super::{Check, NEVER, Where, tricks};
-use crate::container::{Runner, behind, end};
+use crate::command::{behind, end};
+use crate::container::Runner;
 use crate::host::descendants;
 use crate::machine::eventually;
 

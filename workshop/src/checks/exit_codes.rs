@@ -8,7 +8,8 @@ use anyhow::{Context, Result, ensure};
 
 use super::Check;
 use super::Fails::{Saboteur, Step};
-use crate::container::{Runner, end, for_some};
+use crate::command::end;
+use crate::container::{Runner, for_some};
 
 #[rustfmt::skip] // A check is two lines.
 pub(super) const CHECKS: &[Check] = &[

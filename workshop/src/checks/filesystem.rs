@@ -7,7 +7,8 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::Check;
 use super::Fails::{Saboteur, Step};
-use crate::container::{Runner, end, on_the_host};
+use crate::command::{end, on_the_host};
+use crate::container::Runner;
 use crate::host::State;
 
 /// A root by chroot(2), with the host's `/proc` in it.

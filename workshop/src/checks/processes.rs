@@ -11,7 +11,8 @@ use nix::unistd::Pid;
 
 use super::Check;
 use super::Fails::{Saboteur, Step};
-use crate::container::{Runner, end_in_time, for_some, on_the_host};
+use crate::command::{end_in_time, on_the_host};
+use crate::container::{Runner, for_some};
 use crate::host::{State, command_below, descendants, process};
 use crate::machine::eventually;
 

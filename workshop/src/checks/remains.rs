@@ -11,7 +11,8 @@ use nix::sys::signal::Signal::SIGTERM;
 
 use super::Check;
 use super::Fails::{Saboteur, Step};
-use crate::container::{Runner, end, for_some};
+use crate::command::end;
+use crate::container::{Runner, for_some};
 use crate::host::{State, cgroups, trees};
 use crate::machine::eventually;
 

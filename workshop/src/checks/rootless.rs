@@ -8,7 +8,8 @@ use anyhow::{Context, Result, ensure};
 use super::Check;
 use super::Fails::{Saboteur, Step};
 use super::limits::{START_30, could_start};
-use crate::container::{Ended, Runner, end, on_the_host};
+use crate::command::{Ended, end, on_the_host};
+use crate::container::Runner;
 use crate::host::trees;
 
 #[rustfmt::skip] // A check is two lines.

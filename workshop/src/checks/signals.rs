@@ -14,7 +14,8 @@ use nix::unistd::{Pid, pipe2};
 
 use super::Check;
 use super::Fails::Saboteur;
-use crate::container::{Runner, alarmed, end, end_in_time, on_the_host};
+use crate::command::{end, end_in_time, on_the_host};
+use crate::container::{Runner, alarmed};
 use crate::machine::eventually;
 
 #[rustfmt::skip] // A check is two lines.

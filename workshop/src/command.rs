@@ -1,0 +1,103 @@
+//! Commands: how they are run, and how they end.
+
+use std::ffi::OsStr;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::machine::eventually;
+
+/// How a command ended, and what it said.
+#[derive(Debug)]
+pub struct Ended {
+    /// The exit code as a shell has it: 128 + n after a death by signal n.
+    pub code: i32,
+    /// Its standard output.
+    pub stdout: Vec<u8>,
+    /// Its standard error.
+    pub stderr: String,
+}
+
+impl Ended {
+    /// Standard output as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// Fails unless the exit code is this.
+    pub fn expect(self, code: i32) -> Result<Ended> {
+        let (is, why) = (self.code, self.complaint());
+        ensure!(is == code, "exit code {is} instead of {code}\n{why}");
+        Ok(self)
+    }
+
+    /// Fails unless the exit code is 0, and standard output this.
+    pub fn says(self, right: &str) -> Result<()> {
+        let said = self.expect(0)?.text();
+        ensure!(said == right, "it says {said:?} instead of {right:?}");
+        Ok(())
+    }
+
+    /// Fails unless it is one line with these words, in small letters, and 125.
+    pub fn refuses(self, words: &[&str]) -> Result<()> {
+        let ended = self.expect(125)?;
+        let said = ended.stderr.to_lowercase();
+        let one_line = said.lines().count() == 1 && ended.stdout.is_empty();
+        ensure!(one_line, "not one line, but {said:?} and {:?}", ended.text());
+        let missing = words.iter().find(|word| !said.contains(**word));
+        ensure!(missing.is_none(), "no word of {missing:?}: {said:?}");
+        Ok(())
+    }
+
+    /// What it says of its own, without the word that it runs.
+    pub(crate) fn complaint(&self) -> String {
+        let lines = self.stderr.lines().filter(|line| !line.starts_with("Running ["));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Ended {
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        Ended { code: code(output.status), stdout: output.stdout, stderr }
+    }
+}
+
+/// The exit code as a shell has it.
+pub fn code(status: ExitStatus) -> i32 {
+    status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or(-1)
+}
+
+/// A command, with another in front of it that starts it.
+pub fn behind(front: &[&str], command: &Command) -> Command {
+    let mut words = front.iter().map(OsStr::new).chain(words(command));
+    let mut both = Command::new(words.next().unwrap_or_default());
+    both.args(words).stdin(Stdio::null());
+    both
+}
+
+/// Its program and arguments.
+pub fn words(command: &Command) -> impl Iterator<Item = &OsStr> {
+    [command.get_program()].into_iter().chain(command.get_args())
+}
+
+/// Runs a command to its end.
+pub fn end(command: &mut Command) -> Result<Ended> {
+    let output = command.output().with_context(|| format!("start {command:?}"))?;
+    Ok(output.into())
+}
+
+/// Runs a shell script on the host, which must not fail: what it says.
+pub fn on_the_host(script: &str) -> Result<String> {
+    Ok(end(Command::new("sh").args(["-c", script]))?.expect(0)?.text())
+}
+
+/// Waits for the end of a program: its exit code. It is killed if it does not end.
+pub fn end_in_time(child: &mut Child) -> Result<i32> {
+    let ended = eventually(|| child.try_wait()?.context("it does not end"));
+    if ended.is_err() {
+        child.kill()?;
+    }
+    Ok(code(ended?))
+}
