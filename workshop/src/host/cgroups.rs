@@ -78,16 +78,18 @@ impl Drop for Sandbox {
 fn tree(controllers: &str) -> Result<Option<PathBuf>> {
     let mounts = fs::read_to_string("/proc/mounts").context("read /proc/mounts")?;
     for line in mounts.lines() {
-        // DEVICE PLACE KIND OPTION,OPTION...
-        let fields: Vec<_> = line.split([' ', ',']).collect();
-        let is_it = match fields[2] {
+        // DEVICE PLACE KIND OPTION,OPTION...; a place may have a comma, too: /sys/fs/cgroup/cpu,cpuacct.
+        let fields: Vec<_> = line.split(' ').collect();
+        let [_, place, kind, options, ..] = fields[..] else { continue };
+        let options: Vec<_> = options.split(',').collect();
+        let is_it = match kind {
             "cgroup2" => controllers.is_empty(),
-            "cgroup" => controllers.split(',').all(|controller| fields.contains(&controller)),
+            "cgroup" => controllers.split(',').all(|controller| options.contains(&controller)),
             _ => false,
         };
-        let needed = controllers.is_empty() || CONTROLLERS.iter().any(|c| fields.contains(c));
+        let needed = controllers.is_empty() || CONTROLLERS.iter().any(|c| options.contains(c));
         if is_it && needed {
-            return Ok(Some(fields[1].into()));
+            return Ok(Some(place.into()));
         }
     }
     Ok(None)
