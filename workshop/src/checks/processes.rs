@@ -50,7 +50,7 @@ fn reaps_orphans(runner: &Runner) -> Result<()> {
         on_the_host(&format!("kill {signal} {orphan}"))?;
         eventually(|| {
             let zombie = process(orphan);
-            ensure!(zombie.is_none(), "nobody reaps what has died of {signal}: {zombie:?}");
+            ensure!(zombie.is_none(), "nobody reaps what has died of `kill {signal}`");
             Ok(())
         })?;
     }
@@ -93,7 +93,7 @@ fn no_inherited_descriptors(runner: &Runner) -> Result<()> {
             // The kernel's nameless objects are nobody's.
             let fds = "grep -E ' ([3-9]|[0-9]{2,}) -> ' | grep -v anon_inode: || true";
             let open = on_the_host(&format!("ls -l /proc/{}/fd | {fds}", process.pid))?;
-            ensure!(open.is_empty(), "open in {process:?}: {open}");
+            ensure!(open.is_empty(), "open in `{}`: {open}", process.command);
         }
         Ok(())
     });
