@@ -7,7 +7,6 @@ use nix::sys::signal::Signal::SIGTERM;
 
 use super::Check;
 use super::Fails::Step;
-use super::remains::LOOP;
 use crate::command::{Ended, end, on_the_host};
 use crate::container::Runner;
 use crate::host::{cgroups, descendants, trees};

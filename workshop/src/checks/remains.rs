@@ -52,7 +52,7 @@ fn leaves_nothing(runner: &Runner) -> Result<()> {
 }
 
 /// Says that it is ready, and goes on until a signal ends it.
-pub(super) const LOOP: &str = "echo ready; while :; do sleep 0.05; done";
+const LOOP: &str = "echo ready; while :; do sleep 0.05; done";
 
 fn has_a_cgroup_while_it_runs(runner: &Runner) -> Result<()> {
     let running = runner.start(&[], LOOP)?;
