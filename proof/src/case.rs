@@ -80,7 +80,19 @@ impl Needs {
             return Some("needs root, or user namespaces".to_owned());
         }
         let missing = self.programs.iter().find(|program| !is_installed(program));
-        missing.map(|program| format!("needs a program: {program}"))
+        missing.map(|program| format!("needs the package {}", package(program)))
+    }
+}
+
+/// The Debian package that a program is in.
+fn package(program: &str) -> &str {
+    match program {
+        "busybox" => "busybox-static",
+        "bwrap" => "bubblewrap",
+        "dpkg-deb" => "dpkg",
+        "go" => "golang-go",
+        "ps" => "procps",
+        itself => itself,
     }
 }
 
