@@ -1,11 +1,11 @@
 //! Step 1: run a command.
 //!
-//! There is no wall yet. We say what we run, and then *become* it: `exec` replaces us with the
-//! command, so its exit code, its signals and its terminal just work.
+//! There is no wall yet. We print what we run, then *become* it: `exec` replaces this program with
+//! the command, so exit codes, signals and the terminal just work.
 
 #![forbid(unsafe_code)]
 #[cfg(not(target_os = "linux"))]
-compile_error!("containers are made by Linux, and `vagrant up` brings one (see Vagrantfile)");
+compile_error!("containers need Linux: `vagrant up` starts a VM that has it (see Vagrantfile)");
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind, Write};
@@ -44,19 +44,19 @@ fn main() -> ExitCode {
 // ANCHOR_END: main
 
 // ANCHOR: run
-/// Announces the command and becomes it; returns only if that fails.
+/// Announces the command, then becomes it. Returns only if that fails.
 fn run(container: &Container) -> ExitCode {
     let command = &container.command;
     say(&format!("Running [{}]", command.join(OsStr::new(" ")).to_string_lossy()));
     let error = Command::new(&command[0]).args(&command[1..]).exec();
-    // The codes of a shell (`man 1p sh`): 127 not found, 126 found but not executable.
+    // The exit codes of a shell (`man 1p sh`): 127 if not found, 126 if not executable.
     let code = if error.kind() == ErrorKind::NotFound { 127 } else { 126 };
     fail(code, &format!("exec: {:?}: {error}", command[0]))
 }
 // ANCHOR_END: run
 
 // ANCHOR: fail
-/// Says why we fail, and returns the exit code.
+/// Prints why we fail, and returns the exit code.
 fn fail(code: u8, why: &str) -> ExitCode {
     say(&format!("{}: {why}", env!("CARGO_BIN_NAME")));
     ExitCode::from(code)

@@ -1,11 +1,10 @@
 //! Step 2: run a command that has its own hostname.
 //!
-//! The first wall is a UTS namespace (UNIX Time-Sharing, a name from the seventies): it holds the
-//! hostname. Ours starts as a copy of the host's; to change it leaves the host's alone.
+//! The first wall is a UTS namespace. It holds the hostname, and changes to it stay inside.
 
 #![forbid(unsafe_code)]
 #[cfg(not(target_os = "linux"))]
-compile_error!("containers are made by Linux, and `vagrant up` brings one (see Vagrantfile)");
+compile_error!("containers need Linux: `vagrant up` starts a VM that has it (see Vagrantfile)");
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind, Write};
@@ -39,6 +38,7 @@ struct Container {
 
 // ANCHOR: main
 fn main() -> ExitCode {
+    const HINT: &str = "try sudo, unshare -Ur or vagrant up (cargo workshop doctor says which)";
     let result = match Cli::try_parse() {
         Ok(Cli::Run(container)) => run(&container),
         Err(error) => {
@@ -47,30 +47,30 @@ fn main() -> ExitCode {
         }
     };
     result.unwrap_or_else(|error| match error.downcast_ref::<Errno>() {
-        Some(Errno::EPERM) => fail(125, &format!("{error:#}: try sudo, unshare -Ur or vagrant up")),
+        Some(Errno::EPERM) => fail(125, &format!("{error:#}: {HINT}")),
         _ => fail(125, &format!("{error:#}")),
     })
 }
 // ANCHOR_END: main
 
 // ANCHOR: run
-/// Makes the namespace, announces the command and becomes it; returns only if that fails.
+/// Makes the namespace, announces the command, then becomes it. Returns only if that fails.
 fn run(container: &Container) -> Result<ExitCode> {
     unshare(CloneFlags::CLONE_NEWUTS).context("unshare CLONE_NEWUTS")?;
-    // Only now: before the unshare this would rename the host.
+    // Not before the unshare: that would rename the host.
     if let Some(name) = &container.hostname {
         sethostname(name).with_context(|| format!("sethostname {name:?} (at most 64 bytes)"))?;
     }
     let command = &container.command;
     say(&format!("Running [{}]", command.join(OsStr::new(" ")).to_string_lossy()));
     let error = Command::new(&command[0]).args(&command[1..]).exec();
-    // The codes of a shell (`man 1p sh`): 127 not found, 126 found but not executable.
+    // The exit codes of a shell (`man 1p sh`): 127 if not found, 126 if not executable.
     let code = if error.kind() == ErrorKind::NotFound { 127 } else { 126 };
     Ok(fail(code, &format!("exec: {:?}: {error}", command[0])))
 }
 // ANCHOR_END: run
 
-/// Says why we fail, and returns the exit code.
+/// Prints why we fail, and returns the exit code.
 fn fail(code: u8, why: &str) -> ExitCode {
     say(&format!("{}: {why}", env!("CARGO_BIN_NAME")));
     ExitCode::from(code)

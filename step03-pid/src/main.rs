@@ -1,12 +1,12 @@
 //! Step 3: run a command that has its own hostname and process ids.
 //!
-//! A PID namespace numbers its processes from 1. It is for *later children* of the process that
-//! makes it, so `run` starts this program anew as `child`: the namespace's PID 1, which starts the
-//! command and stays. (`ps` still shows the host: it reads `/proc`, and that is step 4.)
+//! A PID namespace numbers its processes from 1. The process that makes one stays outside; its
+//! *later children* are inside. So `run` starts this program again as `child`: that is PID 1, which
+//! starts the command and waits. `ps` still shows the host: it reads `/proc`, which step 4 mounts.
 
 #![forbid(unsafe_code)]
 #[cfg(not(target_os = "linux"))]
-compile_error!("containers are made by Linux, and `vagrant up` brings one (see Vagrantfile)");
+compile_error!("containers need Linux: `vagrant up` starts a VM that has it (see Vagrantfile)");
 
 mod child;
 mod run;
@@ -45,6 +45,7 @@ struct Container {
 }
 
 fn main() -> ExitCode {
+    const HINT: &str = "try sudo, unshare -Ur or vagrant up (cargo workshop doctor says which)";
     let result = match Cli::try_parse() {
         Ok(Cli::Run(container)) => run::run(&container),
         Ok(Cli::Child { command }) => child::child(&command),
@@ -54,12 +55,12 @@ fn main() -> ExitCode {
         }
     };
     result.unwrap_or_else(|error| match error.downcast_ref::<Errno>() {
-        Some(Errno::EPERM) => fail(125, &format!("{error:#}: try sudo, unshare -Ur or vagrant up")),
+        Some(Errno::EPERM) => fail(125, &format!("{error:#}: {HINT}")),
         _ => fail(125, &format!("{error:#}")),
     })
 }
 
-/// Says why we fail, and returns the exit code.
+/// Prints why we fail, and returns the exit code.
 fn fail(code: u8, why: &str) -> ExitCode {
     say(&format!("{}: {why}", env!("CARGO_BIN_NAME")));
     ExitCode::from(code)

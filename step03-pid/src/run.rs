@@ -19,26 +19,26 @@ use crate::supervise::{block_signals, supervise};
 /// Makes the namespaces, starts `child` in them and waits for it.
 pub fn run(container: &Container) -> Result<ExitCode> {
     unshare(CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWPID).context("unshare UTS, PID")?;
-    // Only now: before the unshare this would rename the host.
+    // Not before the unshare: that would rename the host.
     if let Some(name) = &container.hostname {
         sethostname(name).with_context(|| format!("sethostname {name:?} (at most 64 bytes)"))?;
     }
     close_inherited()?;
     let ignored = ignored_signals()?;
-    // The kernel would throw PID 1's exit code away (`man 2 wait`).
-    ensure!(!ignored.contains(Signal::SIGCHLD), "our caller ignores SIGCHLD");
+    // While SIGCHLD is ignored, the kernel throws exit codes away (`man 2 wait`).
+    ensure!(!ignored.contains(Signal::SIGCHLD), "SIGCHLD is ignored: try env --default-signal");
     let signals = block_signals()?;
-    // By a pipe PID 1 tells us how far it is. It inherits both ends, as 4 and 5: signals have 3.
+    // PID 1 reports through a pipe. It inherits both ends, as descriptors 4 and 5: `signals` is 3.
     let (reader, writer) = pipe().context("pipe")?;
     let mut init = init_command(container).spawn().context("start /proc/self/exe")?;
     drop(writer);
-    // From here on no `?`: whatever happens, we clean up.
+    // No `?` from here on: whatever happens, we clean up.
     let ended = match wait_for_start(reader, ignored) {
         Ok(None) => supervise(&mut init, &signals),
         Ok(Some(signal)) => Ok(ExitCode::from(128 + signal)),
         Err(error) => Err(error),
     };
-    // If PID 1 still runs, we failed or were interrupted. With it ends everything in its namespace.
+    // PID 1 still runs if we failed or were interrupted. Killing it ends its whole namespace.
     let _ = init.kill();
     let _ = init.wait();
     take_the_terminal_back();
@@ -51,7 +51,7 @@ pub fn run(container: &Container) -> Result<ExitCode> {
 fn init_command(container: &Container) -> Command {
     let mut init = Command::new("/proc/self/exe");
     init.arg("child");
-    // A command with this name would be taken for the end of the options.
+    // Otherwise a command named `--` would be taken for the end of the options.
     if container.command[0] == "--" {
         init.arg("--");
     }
@@ -61,7 +61,7 @@ fn init_command(container: &Container) -> Command {
 // ANCHOR_END: init_command
 
 // ANCHOR: wait_for_start
-/// Waits until PID 1 has started the command; returns the signal that ends the start, if one does.
+/// Waits until PID 1 has started the command. Returns the signal that interrupts this, if any.
 fn wait_for_start(pipe: OwnedFd, ignored: SigSet) -> Result<Option<u8>> {
     let ends = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
     let ends: SigSet = ends.into_iter().filter(|signal| !ignored.contains(*signal)).collect();
@@ -73,8 +73,7 @@ fn wait_for_start(pipe: OwnedFd, ignored: SigSet) -> Result<Option<u8>> {
         let signal = signals.read_signal().context("read signalfd")?;
         return Ok(signal.map(|signal| signal.ssi_signo as u8));
     }
-    // PID 1 closes the pipe when it has started the command. That could hold it open, so we wait for a
-    // second at most.
+    // PID 1 closes the pipe once the command runs. The command may hold it open: wait 1 s at most.
     let mut closed = [PollFd::new(pipe.as_fd(), PollFlags::empty())];
     poll(&mut closed, PollTimeout::from(1000u16)).context("poll")?;
     Ok(None)
@@ -91,7 +90,7 @@ fn close_inherited() -> Result<()> {
     }
     for fd in open {
         if fd > 2 {
-            let _ = close(fd); // EBADF: the one by which we listed them
+            let _ = close(fd); // EBADF: the descriptor that listed them
         }
     }
     Ok(())
@@ -99,7 +98,7 @@ fn close_inherited() -> Result<()> {
 // ANCHOR_END: close_inherited
 
 // ANCHOR: ignored_signals
-/// The signals that our caller made us ignore (`man 5 proc_pid_status`, SigIgn: bit 0 is signal 1).
+/// The signals that we inherited as ignored (`man 5 proc_pid_status`, SigIgn: bit 0 is signal 1).
 fn ignored_signals() -> Result<SigSet> {
     let status = fs::read_to_string("/proc/self/status").context("read /proc/self/status")?;
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:\t")).unwrap_or("0");
@@ -109,13 +108,13 @@ fn ignored_signals() -> Result<SigSet> {
 // ANCHOR_END: ignored_signals
 
 // ANCHOR: take_the_terminal_back
-/// Takes the terminal back from a shell that has ended inside. It had put itself in the foreground,
-/// and could not give the terminal back: our process group has no number in its namespace.
+/// Takes the terminal back after a shell inside has ended. It put itself in the foreground, and it
+/// could not put us there again: our process group has no number in its namespace.
 fn take_the_terminal_back() {
     let Ok(terminal) = File::open("/dev/tty") else { return };
     let Ok(foreground) = tcgetpgrp(&terminal) else { return };
     if killpg(foreground, None) == Err(Errno::ESRCH) {
-        // A process in the background is stopped for this, unless it blocks the signal for that.
+        // The kernel stops a background process that does this, unless it blocks SIGTTOU.
         let _ = SigSet::from(Signal::SIGTTOU).thread_block();
         let _ = tcsetpgrp(&terminal, getpgrp());
     }

@@ -1,4 +1,4 @@
-//! How `run` waits for PID 1, and PID 1 for the command: both pass signals on, and reap, as tini does.
+//! `run` waits for PID 1, and PID 1 for the command. Both pass signals on and reap, as tini does.
 
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 // ANCHOR: supervise
 /// Waits until `child` ends, and returns its exit code.
 pub fn supervise(child: &mut Child, signals: &SignalFd) -> Result<ExitCode> {
-    // These came while the command was started: it may have missed them, even ^C.
+    // These came while the command was starting: it may have missed them, even ^C.
     while let Some(signal) = signals.read_signal().context("read signalfd")? {
         pass_on(&signal, child);
     }
@@ -35,10 +35,10 @@ pub fn supervise(child: &mut Child, signals: &SignalFd) -> Result<ExitCode> {
 // ANCHOR_END: supervise
 
 // ANCHOR: block_signals
-/// Makes signals wait until we read them from the descriptor that this returns.
+/// Blocks signals: they wait until we read them from the descriptor that this returns.
 pub fn block_signals() -> Result<SignalFd> {
     let mut signals = SigSet::all();
-    // These keep their effect: ^Z must stop us, and `fg` continue us.
+    // These keep their effect: ^Z must stop us, and `fg` must continue us.
     for signal in [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGCONT] {
         signals.remove(signal);
     }
@@ -49,16 +49,16 @@ pub fn block_signals() -> Result<SignalFd> {
 // ANCHOR_END: block_signals
 
 // ANCHOR: sent_by_the_terminal
-/// Did the terminal send it? Then it went to all in the foreground, and the command has it, too.
+/// Did the terminal send it? Then every process in the foreground has it, the command included.
 fn sent_by_the_terminal(signal: &siginfo) -> bool {
     let keys = [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGWINCH]; // ^C, ^\, a new window size
-    // A process that sends one leaves a code of 0 or less (`man 2 sigaction`).
+    // If a process sent it, the code is 0 or less (`man 2 sigaction`).
     signal.ssi_code > 0 && keys.iter().any(|key| *key as u32 == signal.ssi_signo)
 }
 // ANCHOR_END: sent_by_the_terminal
 
 // ANCHOR: pass_on
-/// Sends the child the signal that we got.
+/// Sends the child a signal that we received.
 fn pass_on(signal: &siginfo, child: &Child) {
     match Signal::try_from(signal.ssi_signo as i32) {
         Ok(Signal::SIGCHLD) => {} // a child of ours has ended
@@ -73,19 +73,19 @@ fn pass_on(signal: &siginfo, child: &Child) {
 // ANCHOR_END: pass_on
 
 // ANCHOR: reap
-/// Reaps whoever has ended: our child, whose exit code this returns, and the orphans of PID 1.
+/// Reaps every process that has ended: orphans, and our child, whose exit code this returns.
 fn reap(child: &mut Child) -> Result<Option<u8>> {
     let ours = Pid::from_raw(child.id() as i32);
     let ended = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
     loop {
-        // WNOWAIT: first look who it is.
+        // WNOWAIT: only look who it is.
         let who = match waitid(Id::All, ended | WaitPidFlag::WNOWAIT) {
             Ok(WaitStatus::StillAlive) => return Ok(None),
             Ok(status) => status.pid(),
             Err(Errno::EINVAL) => None, // killed by a real-time signal, which nix does not know
             Err(error) => return Err(error).context("waitid"),
         };
-        // Std knows all signals, so we leave our child to it.
+        // std knows all signals, so our child is left to it.
         if let Some(status) = child.try_wait().context("wait")? {
             return Ok(Some(exit_code(status)));
         }
@@ -102,12 +102,12 @@ fn reap(child: &mut Child) -> Result<Option<u8>> {
 // ANCHOR_END: reap
 
 // ANCHOR: exit_code
-/// The exit code as a shell has it: 128 + n after a death by signal n (`man 1p sh`).
+/// The exit code as a shell reports it: 128 + n for a process killed by signal n (`man 1p sh`).
 fn exit_code(status: ExitStatus) -> u8 {
     match (status.code(), status.signal()) {
         (Some(code), _) => code as u8,
         (None, Some(signal)) => 128 + signal as u8,
-        (None, None) => 125, // neither ended nor killed: a wait does not say so
+        (None, None) => 125, // stopped or continued: we did not ask for those
     }
 }
 // ANCHOR_END: exit_code

@@ -1,7 +1,7 @@
 //! The short version: the last program of the talk, line for line in Rust.
 //!
-//! It makes a container, and you can show it to a friend. It is also wrong in 60 ways, as a program
-//! for the stage may be. This lists them (the first line builds it):
+//! It makes a container, and you can show it to a friend. It is also wrong in 60 ways, which is
+//! fine on a stage. The first command builds and runs it, the second lists what is wrong:
 //!
 //! ```sh
 //! cargo run -p step04-mount --example talk -- run /bin/sh
@@ -26,11 +26,11 @@ fn main() {
     }
 }
 
-/// Starts this program anew, as PID 1 in namespaces of its own.
+/// Starts this program again, as PID 1 in its own namespaces.
 fn run() {
     unshare(CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS)
         .expect("unshare");
-    // Go does this unasked (`Unshareflags`). Without it the mount of /proc would stay on the host.
+    // Go does this by itself (`Unshareflags`). Without it, the host would keep the mount of /proc.
     let private = MsFlags::MS_PRIVATE | MsFlags::MS_REC;
     mount(None::<&str>, "/", None::<&str>, private, None::<&str>).expect("make / private");
 

@@ -5,7 +5,7 @@
 
 #![forbid(unsafe_code)]
 #[cfg(not(target_os = "linux"))]
-compile_error!("containers are made by Linux, and `vagrant up` brings one (see Vagrantfile)");
+compile_error!("containers need Linux: `vagrant up` starts a VM that has it (see Vagrantfile)");
 
 mod child;
 mod root;
@@ -50,6 +50,7 @@ struct Container {
 }
 
 fn main() -> ExitCode {
+    const HINT: &str = "try sudo, unshare -Ur or vagrant up (cargo workshop doctor says which)";
     let result = match Cli::try_parse() {
         Ok(Cli::Run(container)) => run::run(&container),
         Ok(Cli::Child { command }) => child::child(&command),
@@ -59,12 +60,12 @@ fn main() -> ExitCode {
         }
     };
     result.unwrap_or_else(|error| match error.downcast_ref::<Errno>() {
-        Some(Errno::EPERM) => fail(125, &format!("{error:#}: try sudo, unshare -Ur or vagrant up")),
+        Some(Errno::EPERM) => fail(125, &format!("{error:#}: {HINT}")),
         _ => fail(125, &format!("{error:#}")),
     })
 }
 
-/// Says why we fail, and returns the exit code.
+/// Prints why we fail, and returns the exit code.
 fn fail(code: u8, why: &str) -> ExitCode {
     say(&format!("{}: {why}", env!("CARGO_BIN_NAME")));
     ExitCode::from(code)

@@ -21,27 +21,27 @@ use crate::supervise::{block_signals, supervise};
 // ANCHOR: child
 /// As PID 1, finishes the walls from inside, starts the command and waits for it.
 pub fn child(command: &[OsString]) -> Result<ExitCode> {
-    // When `run` dies, of whatever, the kernel kills us, and with us the whole namespace.
+    // However `run` dies, the kernel then kills us, and the whole namespace with us.
     set_pdeathsig(Signal::SIGKILL).context("prctl PR_SET_PDEATHSIG")?;
-    // `run` left us both ends of its pipe, as 4 and 5. What std opens, the command will not inherit.
+    // `run` left us its pipe, as 4 and 5. Reopen it: the command does not inherit what std opens.
     let mut pipe = File::create("/proc/self/fd/5").context("open the pipe of `run`")?;
     close(4).context("close the pipe of `run`")?;
     close(5).context("close the pipe of `run`")?;
     cgroup::join()?;
     // ANCHOR: child-change_root
-    // 022, as usual, whatever our caller's is.
+    // The usual 022, whatever our caller's umask is.
     umask(Mode::S_IWGRP | Mode::S_IWOTH);
     change_root()?;
     // ANCHOR_END: child-change_root
     let words = command.join(OsStr::new(" "));
     crate::say(&format!("Running [{}] as pid: {}", words.to_string_lossy(), process::id()));
-    // EPIPE if `run` died before we asked to die with it: then we must not start anything.
+    // EPIPE means that `run` died before the prctl: then we must not start anything.
     pipe.write_all(b".").context("tell `run`")?;
-    // The command would inherit what we block.
+    // Otherwise the command would inherit what we block.
     SigSet::all().thread_unblock().context("unblock signals")?;
     let started = Command::new(&command[0]).args(&command[1..]).spawn();
     let signals = block_signals()?;
-    // From now on `run` may pass signals on.
+    // From now on, `run` may pass signals on to us.
     drop(pipe);
     match started {
         Ok(mut child) => supervise(&mut child, &signals),
@@ -51,7 +51,7 @@ pub fn child(command: &[OsString]) -> Result<ExitCode> {
 // ANCHOR_END: child
 
 // ANCHOR: not_started
-/// Says why the command did not start: 127 not found, 126 anything else (`man 1p sh`).
+/// Prints why the command did not start: 127 if not found, else 126 (`man 1p sh`).
 fn not_started(program: &OsStr, error: &io::Error) -> ExitCode {
     let (code, what) = match (error.kind(), is_there(program)) {
         (ErrorKind::NotFound, false) => (127, ""),
@@ -61,7 +61,7 @@ fn not_started(program: &OsStr, error: &io::Error) -> ExitCode {
     crate::fail(code, &format!("exec: {what}{program:?}: {error}"))
 }
 
-/// Is there such a file: by its path, or for a name without `/` in a directory of PATH?
+/// Does the program exist? A name without `/` is looked up in the directories of PATH.
 fn is_there(program: &OsStr) -> bool {
     if program.as_bytes().contains(&b'/') {
         return Path::new(program).is_file();

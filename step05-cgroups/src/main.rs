@@ -1,10 +1,10 @@
-//! Step 5: run a command that has its own hostname, process ids and filesystem, and its limits.
+//! Step 5: run a command that has its own hostname, process ids and filesystem, within limits.
 //!
-//! Namespaces decide what a process can see, cgroups what it can use: how much, is in `cgroup.rs`.
+//! Namespaces decide what a process can see, cgroups what it can use. `cgroup.rs` sets the limits.
 
 #![forbid(unsafe_code)]
 #[cfg(not(target_os = "linux"))]
-compile_error!("containers are made by Linux, and `vagrant up` brings one (see Vagrantfile)");
+compile_error!("containers need Linux: `vagrant up` starts a VM that has it (see Vagrantfile)");
 
 mod cgroup;
 mod child;
@@ -21,12 +21,10 @@ use cgroup::Limits;
 use clap::Parser;
 use nix::errno::Errno;
 
-const HINT: &str = "try sudo, vagrant up or systemd-run --user --scope -p Delegate=yes unshare -Ur";
-
 // ANCHOR: Cli
 #[derive(Parser)]
 enum Cli {
-    /// Run a command that has its own hostname, process ids and filesystem, and its limits
+    /// Run a command that has its own hostname, process ids and filesystem, within limits
     Run(Container),
     /// PID 1 of the container: `run` starts it
     #[command(hide = true, disable_help_flag = true)]
@@ -56,6 +54,8 @@ struct Container {
 }
 
 fn main() -> ExitCode {
+    const HINT: &str = "try sudo, vagrant up or systemd-run --user --scope -p Delegate=yes \
+        unshare -Ur (cargo workshop doctor says which)";
     let result = match Cli::try_parse() {
         Ok(Cli::Run(container)) => run::run(&container),
         Ok(Cli::Child { command }) => child::child(&command),
@@ -70,7 +70,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// Says why we fail, and returns the exit code.
+/// Prints why we fail, and returns the exit code.
 fn fail(code: u8, why: &str) -> ExitCode {
     say(&format!("{}: {why}", env!("CARGO_BIN_NAME")));
     ExitCode::from(code)

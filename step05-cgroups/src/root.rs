@@ -1,5 +1,5 @@
-//! The fourth wall: `rootfs` becomes `/`, with the `/proc`, `/dev` and `/sys` that programs expect,
-//! and the host's `/` is unmounted (`man 7 mount_namespaces`).
+//! The wall of step 4: `rootfs` becomes `/`, with the `/proc`, `/dev` and `/sys` that programs
+//! expect, and the host's `/` is unmounted (`man 7 mount_namespaces`).
 
 use std::env;
 use std::fs::{self, File};
@@ -11,33 +11,33 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{chdir, pivot_root};
 
-/// For mounts that need no setuid programs, no devices and nothing to execute.
+/// For mounts that need no setuid programs, no devices and no executables.
 const INERT: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
 
 // ANCHOR: change_root
-/// Makes our working directory `/`, for us and all that we start, and unmounts the host's.
+/// Makes our working directory `/`, for us and all that we start, and unmounts the host's `/`.
 pub fn change_root() -> Result<()> {
     let rootfs = env::current_dir().context("rootfs: getcwd")?;
     unshare(CloneFlags::CLONE_NEWNS).context("unshare CLONE_NEWNS")?;
     make_private()?;
     pivot_into(&rootfs).with_context(|| format!("rootfs {rootfs:?}"))?;
-    // `/` is now ours. The host's is mounted on top of it, and until the unmount `..` leads there.
+    // `/` is ours now. The host's is stacked on top of it: until the unmount, `..` leads there.
     mount_proc()?;
     mount_dev()?;
     mount_sys()?;
     umount2(".", MntFlags::MNT_DETACH).context("umount2 the host's /")
 }
 
-/// On most machines mounts are shared (by systemd): ours would appear on the host.
+/// Where systemd runs, mounts are shared: without this, ours would appear on the host.
 fn make_private() -> Result<()> {
     let flags = MsFlags::MS_PRIVATE | MsFlags::MS_REC;
     mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)
-        .context("mount / as private (in a chroot it is no mount point)")
+        .context("mount / as private (in a chroot it is not a mount point)")
 }
 
-/// Makes `rootfs` our `/` by pivot_root, since root can leave a chroot (`man 2 pivot_root`).
+/// Makes `rootfs` our `/` with pivot_root, because root can leave a chroot (`man 2 pivot_root`).
 fn pivot_into(rootfs: &Path) -> Result<()> {
-    // It needs a mount point. The chdir takes us from the directory below onto the new mount.
+    // pivot_root needs a mount point. The chdir moves us from the directory onto the new mount.
     let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
     mount(Some(rootfs), rootfs, None::<&str>, flags, None::<&str>).context("mount it on itself")?;
     chdir(rootfs).context("chdir")?;
@@ -46,7 +46,7 @@ fn pivot_into(rootfs: &Path) -> Result<()> {
 // ANCHOR_END: change_root
 
 // ANCHOR: mount_proc
-/// Mounts `/proc`. Parts of it control the host: such directories become read-only, and such files
+/// Mounts `/proc`. Parts of it control the host: of these, directories become read-only, and files
 /// are covered with `/dev/null`.
 fn mount_proc() -> Result<()> {
     mount_new("proc", "/proc", INERT, None)?;
@@ -68,7 +68,7 @@ fn mount_dev() -> Result<()> {
     for device in ["null", "zero", "full", "random", "urandom", "tty"] {
         let place = format!("/dev/{device}");
         File::create(&place).with_context(|| format!("create {place}"))?;
-        // Read-only protects the host's mode and owner; the device itself works as before.
+        // Read-only protects the device's mode and owner on the host; the device still works.
         bind_read_only(&format!("../dev/{device}"), &place, with_devices)?;
     }
     symlink("/proc/self/fd", "/dev/fd").context("symlink /dev/fd")?;
@@ -90,7 +90,7 @@ fn mount_sys() -> Result<()> {
     if mount_new("sysfs", "/sys", read_only, None).is_ok() {
         return Ok(());
     }
-    // A user namespace may not mount it anew. Then the host's has to do, with its cgroups covered.
+    // A user namespace may not mount a new one. Show the host's instead, and cover its cgroups.
     bind_read_only("../sys", "/sys", INERT)?;
     if Path::new("/sys/fs").exists() {
         mount_new("tmpfs", "/sys/fs", read_only, None)?;
@@ -100,14 +100,14 @@ fn mount_sys() -> Result<()> {
 // ANCHOR_END: mount_sys
 
 // ANCHOR: mounts
-/// Mounts a new filesystem of a type.
+/// Mounts a new filesystem of the given type.
 fn mount_new(fstype: &str, target: &str, flags: MsFlags, options: Option<&str>) -> Result<()> {
     refuse_symlink(target)?;
     mount(Some(fstype), target, Some(fstype), flags, options)
         .with_context(|| format!("mount {fstype} on {target}"))
 }
 
-/// Shows a file or directory at a second place, read-only. A bind mount takes the flags of its source;
+/// Shows a file or directory in a second place, read-only. A bind mount takes its source's flags;
 /// only a remount changes them (`man 8 mount`). Mounts below it keep theirs.
 fn bind_read_only(source: &str, target: &str, flags: MsFlags) -> Result<()> {
     refuse_symlink(target)?;
@@ -119,11 +119,11 @@ fn bind_read_only(source: &str, target: &str, flags: MsFlags) -> Result<()> {
         .with_context(|| format!("mount {target} read-only"))
 }
 
-/// A symlink in the rootfs could lead out, while the host's `/` is still mounted.
+/// While the host's `/` is still mounted, a symlink in the rootfs could lead out to it.
 fn refuse_symlink(target: &str) -> Result<()> {
     let place = fs::symlink_metadata(target);
     let place = place.with_context(|| format!("mount on {target}, which a rootfs must have"))?;
-    ensure!(!place.is_symlink(), "mount on {target}: a symlink may lead out");
+    ensure!(!place.is_symlink(), "mount on {target}: it is a symlink, and may lead out");
     Ok(())
 }
 // ANCHOR_END: mounts

@@ -1,4 +1,4 @@
-//! A directory of a cgroup: locked while it is in use, and removed afterwards.
+//! The directory of a cgroup: locked while it is in use, and removed afterwards.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -13,15 +13,16 @@ use nix::fcntl::{Flock, FlockArg, OFlag, open};
 use nix::sys::stat::Mode;
 use nix::unistd::mkdtemp;
 
-/// Dropping it removes it.
+/// Dropping this removes the directory.
 pub struct Directory {
+    /// Where it is, in the tree of a controller or of version 2.
     pub path: PathBuf,
     _lock: Flock<OwnedFd>,
 }
 
 // ANCHOR: make
 impl Directory {
-    /// Makes one in `parent`.
+    /// Makes and locks one in `parent`.
     pub fn make(parent: &Path) -> Result<Directory> {
         loop {
             let path = mkdtemp(&parent.join("step05-XXXXXX"));
@@ -32,7 +33,7 @@ impl Directory {
                 Err(error) => error,
             };
             let _ = fs::remove_dir(&path);
-            // Another run may have swept it away before we had locked it. Then we make a new one.
+            // Another run may sweep it away before we lock it. Then we make a new one.
             if error != Errno::ENOENT && error != Errno::EWOULDBLOCK {
                 return Err(error).with_context(|| format!("lock {path:?}"));
             }
@@ -52,7 +53,7 @@ impl Drop for Directory {
 // ANCHOR_END: drop
 
 // ANCHOR: sweep
-/// Removes what killed runs have left in `parent`: it has our name, and nobody has it locked.
+/// Removes what killed runs left in `parent`: directories with our name that nobody has locked.
 pub fn sweep(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else { return };
     for entry in entries.flatten() {
@@ -61,23 +62,23 @@ pub fn sweep(parent: &Path) {
         let is_ours = random.len() == 6 && random.bytes().all(|byte| byte.is_ascii_alphanumeric());
         if is_ours {
             if let Ok(_lock) = lock(&entry.path()) {
-                sweep(&entry.path()); // a container in the container
+                sweep(&entry.path()); // from a container inside the container
                 let _ = fs::remove_dir(entry.path());
             }
         }
     }
 }
 
-/// Locks a cgroup, if nobody else has. The lock lasts until the last process with it open is gone.
+/// Locks a cgroup, unless somebody else has. The lock lasts as long as any process has it open.
 fn lock(dir: &Path) -> Result<Flock<OwnedFd>, Errno> {
-    // Not with O_CLOEXEC: PID 1 inherits it.
+    // Without O_CLOEXEC: PID 1 inherits it.
     let dir = open(dir, OFlag::O_RDONLY | OFlag::O_DIRECTORY, Mode::empty())?;
     Flock::lock(dir, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| error)
 }
 // ANCHOR_END: sweep
 
 // ANCHOR: remove
-/// Removes a cgroup and those below it, patiently: the last process may still be on its way out.
+/// Removes a cgroup and those below it. Tries again while the last process is still exiting.
 fn remove(dir: &Path) -> io::Result<()> {
     for delay in 0..8 {
         match fs::remove_dir(dir) {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-/// The directories of our own cgroup, by tree: that of a controller, or `cgroup2`, that of version 2.
+/// The directory of our own cgroup in each tree: `cgroup2` for version 2, else a controller's name.
 pub type OwnCgroups = BTreeMap<&'static str, PathBuf>;
 
 // ANCHOR: own_cgroups
@@ -20,7 +20,7 @@ pub fn own_cgroups() -> Result<OwnCgroups> {
     for tree in ["pids", "memory", "cpu", "cgroup2"] {
         let Some((root, mount_point)) = find_mount(&mountinfo, tree) else { continue };
         let Some(path) = own_path(&cgroups, tree) else { continue };
-        // What is mounted may begin at `root`, below the top of the tree, and not show our cgroup.
+        // The mount may begin at `root`, below the top of the tree, and not show our cgroup.
         let Ok(below) = path.strip_prefix(&root) else { continue };
         own.insert(tree, mount_point.join(below));
     }
@@ -29,7 +29,7 @@ pub fn own_cgroups() -> Result<OwnCgroups> {
 // ANCHOR_END: own_cgroups
 
 // ANCHOR: mount
-/// What is mounted of a tree, and where (`man 5 proc_pid_mountinfo`).
+/// Which part of a tree is mounted, and where (`man 5 proc_pid_mountinfo`).
 fn find_mount(mountinfo: &[u8], tree: &str) -> Option<(PathBuf, PathBuf)> {
     for line in mountinfo.split(|byte| *byte == b'\n') {
         let fields: Vec<_> = line.split(|byte| *byte == b' ').collect();
@@ -55,12 +55,12 @@ fn own_path(cgroups: &[u8], tree: &str) -> Option<PathBuf> {
 }
 // ANCHOR_END: mount
 
-/// Is the word in a list with commas?
+/// Is the word in a comma-separated list?
 fn has_word(list: &[u8], word: &str) -> bool {
     list.split(|byte| *byte == b',').any(|other| other == word.as_bytes())
 }
 
-/// A path of mountinfo, in which blanks and such are octal numbers: `\040`.
+/// Decodes a path of mountinfo, which writes a space as an octal number: `\040`.
 fn unescape(path: &[u8]) -> PathBuf {
     let mut parts = path.split(|byte| *byte == b'\\');
     let mut bytes = parts.next().unwrap_or_default().to_vec();

@@ -1,5 +1,5 @@
-//! Version 2: one tree for all controllers, so one directory. Which controllers a cgroup's children
-//! have is written in its `cgroup.subtree_control`.
+//! Version 2: one tree for all controllers, so one directory. A cgroup's file
+//! `cgroup.subtree_control` lists the controllers that its children have.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use super::{Limits, write, write_swap};
 // ANCHOR: v2
 /// Makes the directory and writes the limits there.
 pub fn create(limits: &Limits, own: &OwnCgroups) -> Result<Vec<Directory>> {
-    let own = own.get("cgroup2").context("no cgroups are mounted, or not ours")?;
+    let own = own.get("cgroup2").context("no cgroups are mounted, or ours is out of sight")?;
     let mut controllers = vec!["pids"];
     if limits.memory.is_some() {
         controllers.push("memory");
@@ -26,7 +26,7 @@ pub fn create(limits: &Limits, own: &OwnCgroups) -> Result<Vec<Directory>> {
     write(dir, "pids.max", limits.pids_limit)?;
     if let Some(bytes) = limits.memory {
         write(dir, "memory.max", bytes)?;
-        // Swap is counted by itself, and must not widen the limit.
+        // Swap is counted separately, and must not raise the limit.
         write_swap(dir, "memory.swap.max", 0)?;
     }
     if let Some(quota) = limits.cpus {
@@ -37,8 +37,8 @@ pub fn create(limits: &Limits, own: &OwnCgroups) -> Result<Vec<Directory>> {
 // ANCHOR_END: v2
 
 // ANCHOR: find_parent
-/// The nearest cgroup, from our own upwards, that gives its children these controllers. Only the root
-/// (it has no `cgroup.type`) may hold processes, too: so it is not our own, whose limits do not hold.
+/// The nearest cgroup, from our own upwards, that gives its children these controllers. Unless it is
+/// the root (no `cgroup.type`), it holds no processes: it is above ours, whose limits do not apply.
 fn find_parent(own: &Path, controllers: &[&str]) -> Result<PathBuf> {
     for dir in own.ancestors().take_while(|dir| dir.join("cgroup.procs").exists()) {
         if has_all(&dir.join("cgroup.subtree_control"), controllers) {
@@ -46,7 +46,7 @@ fn find_parent(own: &Path, controllers: &[&str]) -> Result<PathBuf> {
         }
         if !dir.join("cgroup.type").exists() {
             let offered = has_all(&dir.join("cgroup.controllers"), controllers);
-            ensure!(offered, "{controllers:?} are not all there: boot with cgroup_enable=memory");
+            ensure!(offered, "one of {controllers:?} is missing: boot with cgroup_enable=memory");
             let line: Vec<_> = controllers.iter().map(|name| format!("+{name}")).collect();
             write(dir, "cgroup.subtree_control", line.join(" "))?;
             return Ok(dir.into());
@@ -55,7 +55,7 @@ fn find_parent(own: &Path, controllers: &[&str]) -> Result<PathBuf> {
     bail!("no cgroup of version 2 above {own:?} gives its children {controllers:?}")
 }
 
-/// Does the file name all these controllers?
+/// Does the file list all these controllers?
 fn has_all(file: &Path, controllers: &[&str]) -> bool {
     let names = fs::read_to_string(file).unwrap_or_default();
     controllers.iter().all(|controller| names.split_whitespace().any(|name| name == *controller))
