@@ -55,7 +55,7 @@ const SCRIPTS: &[(&str, &str, i32, &str)] = &[
         sed 's/:.*/:/' said; check 2 --bin $own -v --only own-hostname", 0, "\
 ✔ step01-exec:
 ✔ step02-uts:
-✔ together:
+✔ total:
 ✔ `--hostname` names the container"),
     // No process of it lives on, and the next run removes its directories and cgroups.
     ("killed", r#"mine 'while :; do sleep 1; done'
@@ -72,13 +72,13 @@ const SCRIPTS: &[(&str, &str, i32, &str)] = &[
     ("without-root-not-run", "user --only without-privilege", 1,
         "    not run: it needs root\n· step02-uts: 0 of 1 hold, 1 not run\nWith root: sudo "),
     ("fails-a-check", r#"mine '$STEPS/step01-exec "$@"; exit 0'; check 1 --bin=mine --only=exit-code"#, 1, "\
-✘ Every exit code of the command, 0 to 255, is the runner's. (exit-code)
+✘ The runner ends with the exit code of the command, from 0 to 255. (exit-code)
     exit code 0 instead of 167
-    as in: ./mine run sh -c 'exit 167'
+    seen with: ./mine run sh -c 'exit 167'
 ✘ step01-exec: 0 of 1 hold; read book/src/step01-exec.md
 "),
     ("has-an-interpreter-and-no-run", r#"mine '$STEPS/step01-exec "$@"; exit 0'
-        check 1 --only=exit-code --no-run -- sh ./mine run"#, 1, "as in: sh ./mine run sh -c 'exit 167'"),
+        check 1 --only=exit-code --no-run -- sh ./mine run"#, 1, "seen with: sh ./mine run sh -c 'exit 167'"),
     ("fails-in-the-third-run",
         r#"mine 'echo >>"$0.runs"; [ $(wc -l <"$0.runs") -lt 3 ] && exec $STEPS/step01-exec "$@"'
         check 1 --bin=mine --only=runs-the-command --times=9"#, 1, "time 3: "),
@@ -86,16 +86,16 @@ const SCRIPTS: &[(&str, &str, i32, &str)] = &[
         r#"mine 'shift; c=/usr/bin/$1; shift; exec $STEPS/step04-mount run $c "$@"'
         check 4 --bin=mine --only=runs-the-command"#, 1, "\
 Does it start a command at all? Try it: ./mine run echo hello
-If it looks for commands outside, as in Go: cargo workshop check 4 -- env PATH=/bin:/usr/bin ./mine
+If it looks up commands outside, as Go does: cargo workshop check 4 -- env PATH=/bin:/usr/bin ./mine
 "),
     ("starts-nothing", "mine 'exit 1'; check 1 --only=runs-the-command --bin=mine", 1,
         "Does it start a command at all? Try it: ./mine run echo hello\n"),
     ("hangs", "mine 'exec sleep 4711'; check 1 --limit=2 --bin=mine --only=runs-the-command", 1,
-        "it hung, and was ended after 2 s"),
+        "it hung, and was killed after 2 s"),
     ("is-not-there", "check 1 --only runs-the-command -- /no/such", 1, "No such file or directory"),
     ("no-such-file", "check 1 --bin no-such", 1, "workshop: --bin no-such: there is no such file"),
     ("no-such-step", "check 99", 2, "99 is not in 1..="),
-    ("no-such-check", "mine ''; check 1 --bin=mine --only pid-1", 1, "step 1 has no check of the name pid-1"),
+    ("no-such-check", "mine ''; check 1 --bin=mine --only pid-1", 1, "step 1 has no check named pid-1"),
 ];
 
 /// Runs a script in a directory of its own.

@@ -35,34 +35,34 @@ const MACHINE: &str = r#"
 type Machine = (&'static str, &'static str, &'static str, &'static [&'static str]);
 
 #[rustfmt::skip] // a table
-const MACHINES: [Machine; 14] = [
+const MACHINES: [Machine; 15] = [
     ("password", "sudo", "sudo_for 'ALL ALL=(ALL) ALL'; doctor $user", &[
-        "✔ root: by sudo, which will ask for your password\n",
-        "· step 5: not tried, since sudo would ask for your password\n    sudo -v && cargo workshop doctor\n",
-        "What could be tried runs here.\n",
+        "✔ root: with sudo, which will ask for your password\n",
+        "· step 5: not tried, because sudo would ask for your password\n    sudo -v && cargo workshop doctor\n",
+        "Everything that could be tried runs here.\n",
     ]),
     ("no-sudo", "sudo", "sudo_for ''; doctor $user", &["✘ root: Sorry, user", "    su -\n", "✘ step 5: "]),
     ("no-new-privileges", "sudo", "sudo_for \"$all\"; doctor $user --no-new-privs", &[
-        "✘ root: sudo: The \"no new privileges\" flag is set", "    in a terminal outside of", "✘ step 5: ",
+        "✘ root: sudo: The \"no new privileges\" flag is set", "    in a terminal outside your", "✘ step 5: ",
     ]),
     ("docker", "sudo", "sudo_for \"$all\"; touch m/.dockerenv; fails unshare 'unshare failed'
         doctor $user --bounding-set -sys_admin", &[
-        ", in Docker\n", "✔ root: by sudo, which does not ask for a password now\n", "✔ step 1: runs\n",
+        ", in Docker\n", "✔ root: with sudo, which does not need a password right now\n", "✔ step 1: runs\n",
         "✘ step 2: step02-uts: unshare CLONE_NEWUTS: EPERM: Operation not permitted\n    docker run --privileged",
         "✘ step 5: ",
     ]),
     ("capabilities", "setpriv", "doctor setpriv --bounding-set -sys_admin", &[
-        "✔ root: you are\n", "✘ step 4: not by `cargo run` alone: step04-mount: unshare UTS, PID: EPERM: ",
+        "✔ root: you are root\n", "✘ step 4: `cargo run` alone fails: step04-mount: unshare UTS, PID: EPERM: ",
         "\n    unshare -Ur cargo run -p step04-mount -- run /bin/sh\n",
     ]),
     ("chroot", "chroot", "chroot m /steps/workshop doctor || true", &[
-        "✔ step 3: runs\n", "✘ step 4: step04-mount: mount / as private (in a chroot it is no mount point): ",
-        "\n    exit the chroot", "✘ step 5: ",
+        "✔ step 3: runs\n", "✘ step 4: step04-mount: mount / as private (in a chroot it is not a mount point): ",
+        "\n    leave the chroot", "✘ step 5: ",
     ]),
     ("bwrap", "bwrap", "doctor bwrap --ro-bind / / --dev /dev --proc /proc", &[
         "✘ step 5: step05-cgroups: mkdir in ", "EROFS: Read-only file system\n    sudo mount -o remount",
     ]),
-    ("user-namespace", "unshare", "doctor unshare -Ur", &["✔ root: you are\n", "✔ step 4: runs\n"]),
+    ("user-namespace", "unshare", "doctor unshare -Ur", &["✔ root: you are root\n", "✔ step 4: runs\n"]),
     ("ubuntu", "sudo", "sudo_for ''; fails unshare 'write failed /proc/self/uid_map: Operation not permitted'
         doctor $user", &["    sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0\n"]),
     ("no-user-namespaces", "sudo", "sudo_for ''; fails unshare 'unshare failed: No space left on device'
@@ -70,7 +70,10 @@ const MACHINES: [Machine; 14] = [
     ("wsl-1", "unshare", "echo 4.4.0-19041-Microsoft > k; mount --bind k m/proc/sys/kernel/osrelease
         fails unshare ''; doctor setpriv --bounding-set -sys_admin", &["    in PowerShell: wsl --set-version"]),
     ("no-cgroups", "umount", "umount -R m/sys/fs/cgroup; doctor", &[
-        "✔ step 4: runs\n", "✘ step 5: step05-cgroups: no cgroups are mounted, or not ours\n    sudo mount -t cgroup2",
+        "✔ step 4: runs\n", "✘ step 5: step05-cgroups: no cgroups are mounted, or ours is out of sight\n    sudo mount -t cgroup2",
+    ]),
+    ("covered-sys", "mount", "mount -t tmpfs tmpfs m/sys; doctor", &[
+        "✘ step 5: step05-cgroups: mkdir in \"/sys/fs/cgroup", "ENOENT: No such file or directory\n    sudo umount /sys\n",
     ]),
     ("broken-rootfs", "busybox", "rm m/rootfs/bin/sh; doctor", &[
         "✔ step 3: runs\n", "✘ step 4: step04-mount: exec: \"/bin/sh\": No such file", "\n    mv rootfs",

@@ -1,4 +1,4 @@
-//! `cargo workshop check`: the checks that a step must pass, against the learner's own program.
+//! `cargo workshop check`: runs the checks that a step must pass on the learner's own program.
 
 mod report;
 
@@ -24,44 +24,44 @@ use crate::rootfs;
 use crate::steps::{STEPS, step};
 use crate::workspace::cargo;
 
-/// How many checks run at once, at most: they wait more than they compute.
+/// The most checks that run at once: they wait more than they compute.
 const AT_ONCE: usize = 8;
 
-/// See what a program of yours owes: the checks of a step and of those before it, in words
+/// Check your own program against the checks of a step and of the steps before it
 ///
-/// The program may be written in any language. It is started as ours are, `PROGRAM run [OPTIONS]
-/// COMMAND [ARGS]`; from step 4 on, $ROOTFS names a root filesystem. It is run on a throw-away host:
-/// mounts, a hostname, processes and cgroups of its own, so nothing is left of it on this machine.
+/// The program may be written in any language. It is started like ours: `PROGRAM run [OPTIONS]
+/// COMMAND [ARGS]`. From step 4 on, $ROOTFS is the path of a root filesystem. The program runs on a
+/// throw-away host with its own mounts, hostname, processes and cgroups, and leaves nothing behind.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo workshop check 3                          your changes in step03-pid
   cargo workshop check 3 --bin ./mine             ./mine run [OPTIONS] COMMAND
   cargo workshop check 4 -- python3 mine.py       python3 mine.py run [OPTIONS] COMMAND
   cargo workshop check 3 --no-run -- unshare -fp  unshare -fp COMMAND
-  cargo workshop check 3 --times 100              also what goes wrong only now and then
+  cargo workshop check 3 --times 100              catch rare failures, too
 
-It ends with 0 if all hold, else with 1.")]
+The exit code is 0 if all checks hold, else 1.")]
 pub struct Args {
     /// The number of the step, from 1
     #[arg(value_name = "STEP",
           value_parser = RangedU64ValueParser::<usize>::new().range(1..=STEPS.len() as u64))]
     step: usize,
-    /// The program to check [default: the step, built by cargo as it is now]
+    /// The program to check [default: the step in this workspace, built by cargo]
     #[arg(long, value_name = "PATH")]
     bin: Option<PathBuf>,
-    /// Do not say `run` to it: the command comes at once
+    /// Start it as PROGRAM COMMAND, without `run`
     #[arg(long)]
     no_run: bool,
-    /// What holds, too, and all that is said of what fails
+    /// Also show the checks that hold, and the full output of those that fail
     #[arg(short, long)]
     verbose: bool,
-    /// Only the check of this name (they stand behind each sentence)
+    /// Run only this check. Its name is in parentheses after its sentence
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
-    /// Run each check so many times: it holds if it holds every time
+    /// Run each check N times: it must hold every time
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
     times: u32,
-    /// How long a check may take; ours take a second
+    /// How long one check may take (with our steps, about a second)
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
     /// Instead of --bin: a program and its first arguments
@@ -69,10 +69,10 @@ pub struct Args {
     command: Vec<OsString>,
 }
 
-/// Why a check was not run that only root can make.
+/// Why a check was not run that needs root.
 const NEEDS_ROOT: &str = "it needs root";
 
-/// What came of a check, or of a way out.
+/// The outcome of a check, or of a way out.
 #[derive(PartialEq, Eq)]
 enum Outcome {
     Holds,
@@ -80,23 +80,23 @@ enum Outcome {
     NotRun(&'static str),
 }
 
-/// Checks, and says what holds.
+/// Runs the checks, and prints what holds.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let privilege = Privilege::ours();
     if step(args.step).root && privilege != Privilege::Root {
         by_sudo(args)?;
     }
-    ensure!(privilege != Privilege::None, "this takes root (try sudo), or user namespaces");
+    ensure!(privilege != Privilege::None, "this needs root (try sudo) or user namespaces");
     let mut checks: Vec<_> = checks::every().filter(|check| check.from <= args.step).collect();
     if let Some(only) = &args.only {
         checks.retain(|check| check.id == only);
-        ensure!(!checks.is_empty(), "step {} has no check of the name {only}", args.step);
+        ensure!(!checks.is_empty(), "step {} has no check named {only}", args.step);
     } else {
         checks.extend(checks::every().filter(|check| check.is_open_at(args.step)));
     }
     checks.sort_by_key(|check| check.from);
     let (place, _held) = host::place()?;
-    // A directory below: who makes one locks the directory that it is in, and this is locked.
+    // In a directory below it: making a rootfs locks the parent directory, and `place` is locked.
     let rootfs = place.path().join("made/rootfs");
     let mut options = host::Options::new(privilege);
     options.limit = Duration::from_secs(args.limit);
@@ -108,8 +108,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     run_all(&checks, args, &options)
 }
 
-/// What only root can see of a step. As `cargo run` does: what cargo builds is the user's, and what
-/// runs is root's. Returns if there is no sudo.
+/// Starts this program again with sudo, for checks that need root. As with `cargo run`, the user
+/// builds and root runs. Returns if there is no sudo.
 fn by_sudo(args: &Args) -> Result<()> {
     let mut sudo = Command::new("sudo");
     sudo.arg(env::current_exe().context("our own path")?).args(env::args_os().skip(1));
@@ -121,7 +121,7 @@ fn by_sudo(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The program, and what stands before `run`.
+/// The program, and its arguments before `run`.
 fn argv(args: &Args) -> Result<Vec<OsString>> {
     if !args.command.is_empty() {
         return Ok(args.command.clone());
@@ -137,12 +137,12 @@ fn argv(args: &Args) -> Result<Vec<OsString>> {
         return Ok(vec![built.strip_prefix(here).unwrap_or(&built).into()]);
     };
     ensure!(bin.is_file(), "--bin {}: there is no such file", bin.display());
-    // A name without a slash would be looked for in $PATH.
+    // A name without a slash would be looked up in $PATH.
     let slash = bin.components().count() > 1;
     Ok(vec![if slash { bin.into() } else { Path::new(".").join(bin).into() }])
 }
 
-/// Runs the checks, and then tries the ways out; says what came of it, as soon as that is known.
+/// Runs the checks, then tries the ways out. Prints each outcome as soon as it is known.
 fn run_all(checks: &[&Check], args: &Args, options: &host::Options) -> Result<ExitCode> {
     let (outcomes, results): (Vec<_>, Vec<_>) = checks.iter().map(|_| channel()).unzip();
     let queue = Mutex::new(checks.iter().zip(outcomes));
@@ -168,7 +168,7 @@ fn outcome(check: &Check, args: &Args, options: &host::Options) -> Outcome {
         return Outcome::NotRun("it needs busybox on this machine, for its vi");
     }
     if check.from > args.step {
-        // Not open, if it could not be tried.
+        // If it could not be tried, it does not count as open.
         return match check.run(args.no_run, options) {
             Err(error) if error.to_string().contains(GETS_OUT) => Outcome::Fails(String::new()),
             _ => Outcome::Holds,

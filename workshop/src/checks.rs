@@ -1,5 +1,5 @@
-//! What a container owes, written once: each check looks at one thing that a program for step N,
-//! ours or a learner's, has to do.
+//! What a container must do, written once. Each check looks at one thing that a program for step N,
+//! ours or a learner's, must do.
 
 mod command;
 mod escapes;
@@ -27,16 +27,16 @@ use crate::steps::STEPS;
 
 pub use escapes::GETS_OUT;
 
-/// One thing that a container owes.
+/// One thing that a container must do.
 pub struct Check {
     /// Its name.
     pub id: &'static str,
     /// What it proves, in a sentence.
     pub proves: &'static str,
-    /// The first step that must pass it. There may be no such step yet (`STEPS`): then it is a way
-    /// out that is still open.
+    /// The first step that must pass it. If that is not among `STEPS` yet, it is a way out that is
+    /// still open.
     pub from: usize,
-    /// Steps before that pass it all the same: the host, or plain `exec`, gives it to them.
+    /// Earlier steps that pass it anyway, because of the host or plain `exec`.
     pub free: &'static [usize],
     /// A program that fails it.
     pub fails: Fails,
@@ -45,28 +45,28 @@ pub struct Check {
     look: Look,
 }
 
-/// How a check looks, on a throw-away host: an error says what is wrong.
+/// How a check looks on a throw-away host. An error says what is wrong.
 enum Look {
     By(fn(&Runner) -> Result<()>),
-    /// What succeeds in a shell inside, if there is a way out.
+    /// A shell script that succeeds inside if there is a way out.
     Script(&'static str),
 }
 
-/// `from`, if no step is planned that will pass the check.
+/// `from` of a check that no planned step will pass.
 pub const NEVER: usize = usize::MAX;
 
-/// A program that fails a check, without which the check would prove nothing.
+/// A program that fails a check: without one, the check would prove nothing.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Fails {
-    /// An earlier step, in which the layer is missing. An open way out is tried in none before it.
+    /// An earlier step, which lacks the layer. An open way out is not tried in steps before it.
     Step(usize),
-    /// A saboteur: a shell script that is given `run ...`. `$REAL` is a program that passes.
+    /// A saboteur: a shell script that is called with `run ...`. `$REAL` is a program that passes.
     Saboteur(&'static str),
 }
 
 /// A way out that is open until its step comes.
 pub struct Open {
-    /// Where it is open, when root is root.
+    /// Where it is open to real root.
     pub root: Where,
     /// Where it is open to a user in a user namespace.
     pub user: Where,
@@ -81,7 +81,7 @@ pub enum Where {
     Everywhere,
     /// On none.
     Nowhere,
-    /// Where this holds, in words and as looked up.
+    /// Where this is true, in words and as a test.
     If(&'static str, fn() -> bool),
 }
 
@@ -96,16 +96,16 @@ impl Where {
     }
 }
 
-/// What a step makes of a check.
+/// How a step does in a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cell {
     /// It must pass.
     Must,
-    /// It really fails: the layer is still missing.
+    /// It must fail: the layer is still missing.
     NotYet,
-    /// It passes without having done anything for it.
+    /// It passes without doing anything for it.
     Free,
-    /// It is a way out of something that the step has not got.
+    /// It is a way out of something that the step does not have.
     NotTried,
 }
 
@@ -132,7 +132,7 @@ impl Check {
         Check { id, proves, from, free: &[], fails, open: None, look: Look::Script(script) }
     }
 
-    /// Earlier steps that pass it all the same.
+    /// Earlier steps that pass it anyway.
     const fn free(self, free: &'static [usize]) -> Check {
         Check { free, ..self }
     }
@@ -142,7 +142,7 @@ impl Check {
         Check { open: Some(Open { root, user, why }), ..self }
     }
 
-    /// What a step, from 1, is to make of it.
+    /// How a step, from 1, should do in it.
     pub fn expected(&self, step: usize) -> Cell {
         if step >= self.from {
             return Cell::Must;
@@ -157,12 +157,12 @@ impl Check {
         if self.free.contains(&step) { Cell::Free } else { Cell::NotYet }
     }
 
-    /// Whether it is a way out that a program for this step still has open, or may have.
+    /// Whether it is a way out that may still be open in a program for this step.
     pub(crate) fn is_open_at(&self, step: usize) -> bool {
         self.open.is_some() && step < self.from && self.expected(step) != Cell::NotTried
     }
 
-    /// Whether a user namespace will not do for checking a step.
+    /// Whether a user namespace is not enough to check a step.
     pub fn needs_root(&self, step: usize) -> bool {
         let as_root = [
             "without-privilege",
@@ -181,7 +181,7 @@ impl Check {
         host::again(&format!("{how} {}", self.id), options).map(drop)
     }
 
-    /// Checks a program on this host, which is to be thrown away.
+    /// Checks a program on this host, which must be a throw-away one.
     pub fn look(&self, runner: &Runner) -> Result<()> {
         let looked = match self.look {
             Look::By(look) => look(runner),
@@ -192,15 +192,15 @@ impl Check {
         let tried = if tried.is_empty() { tried } else { format!("\n{TRIED}{tried}") };
         let hint = runner
             .last_option()
-            .map(|option| format!("\n{option} is an option: has your program got it?"));
+            .map(|option| format!("\n{option} is an option: does your program have it?"));
         bail!("{error:#}{tried}{}", hint.unwrap_or_default())
     }
 }
 
-/// What stands before the line that says how the program was started.
-pub(crate) const TRIED: &str = "as in: ";
+/// What comes before the command line that started the program.
+pub(crate) const TRIED: &str = "seen with: ";
 
-/// What a program does that was started for a case: a check, or what a check starts.
+/// The main function of a program that was started for a case: a check, or a part of one.
 pub fn inside(case: &str, args: &[OsString]) -> ExitCode {
     let done = match case.split_once(' ') {
         None if case == ALARM => become_alarmed(args),
@@ -219,7 +219,7 @@ fn run_here(id: &str, run: bool, argv: Vec<OsString>) -> Result<()> {
     check.look(&new(argv, rootfs)?)
 }
 
-/// All checks, those whose step has not come included.
+/// All checks, including those whose step does not exist yet.
 pub fn every() -> impl Iterator<Item = &'static Check> {
     let parts = [
         command::CHECKS,
@@ -241,7 +241,7 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
     every().filter(|check| check.from <= STEPS.len())
 }
 
-/// The ways out that we know, closed or not.
+/// The known ways out, closed or not.
 pub fn ways_out() -> impl Iterator<Item = &'static Check> {
     escapes::CHECKS.iter()
 }

@@ -1,4 +1,4 @@
-//! Commands: how they are run, and how they end.
+//! Running commands, and how they end.
 
 use std::ffi::OsStr;
 use std::os::unix::process::ExitStatusExt;
@@ -8,10 +8,10 @@ use anyhow::{Context, Result, ensure};
 
 use crate::machine::eventually;
 
-/// How a command ended, and what it said.
+/// How a command ended, and what it printed.
 #[derive(Debug)]
 pub struct Ended {
-    /// The exit code as a shell has it: 128 + n after a death by signal n.
+    /// The exit code as a shell reports it: 128 + n for a command killed by signal n.
     pub code: i32,
     /// Its standard output.
     pub stdout: Vec<u8>,
@@ -25,32 +25,32 @@ impl Ended {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
 
-    /// Fails unless the exit code is this.
+    /// Fails unless this is the exit code.
     pub fn expect(self, code: i32) -> Result<Ended> {
         let (is, why) = (self.code, self.complaint());
         ensure!(is == code, "exit code {is} instead of {code}\n{why}");
         Ok(self)
     }
 
-    /// Fails unless the exit code is 0, and standard output this.
+    /// Fails unless the exit code is 0 and this is standard output.
     pub fn says(self, right: &str) -> Result<()> {
         let said = self.expect(0)?.text();
-        ensure!(said == right, "it says {said:?} instead of {right:?}");
+        ensure!(said == right, "it printed {said:?} instead of {right:?}");
         Ok(())
     }
 
-    /// Fails unless it is one line with these words, in small letters, and 125.
+    /// Fails unless the exit code is 125 and there is one line with these words (in lower case).
     pub fn refuses(self, words: &[&str]) -> Result<()> {
         let ended = self.expect(125)?;
         let said = ended.stderr.to_lowercase();
         let one_line = said.lines().count() == 1 && ended.stdout.is_empty();
         ensure!(one_line, "not one line, but {said:?} and {:?}", ended.text());
         let missing = words.iter().find(|word| !said.contains(**word));
-        ensure!(missing.is_none(), "no word of {missing:?}: {said:?}");
+        ensure!(missing.is_none(), "{missing:?} is not in {said:?}");
         Ok(())
     }
 
-    /// What it says of its own, without the word that it runs.
+    /// Standard error, without the line that announces the command.
     pub(crate) fn complaint(&self) -> String {
         let lines = self.stderr.lines().filter(|line| !line.starts_with("Running ["));
         lines.collect::<Vec<_>>().join("\n")
@@ -64,12 +64,12 @@ impl From<Output> for Ended {
     }
 }
 
-/// The exit code as a shell has it.
+/// The exit code as a shell reports it.
 pub fn code(status: ExitStatus) -> i32 {
     status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or(-1)
 }
 
-/// A command, with another in front of it that starts it.
+/// A command that is started by another one, which comes before it.
 pub fn behind(front: &[&str], command: &Command) -> Command {
     let mut words = front.iter().map(OsStr::new).chain(words(command));
     let mut both = Command::new(words.next().unwrap_or_default());
@@ -88,12 +88,12 @@ pub fn end(command: &mut Command) -> Result<Ended> {
     Ok(output.into())
 }
 
-/// Runs a shell script on the host, which must not fail: what it says.
+/// Runs a shell script on the host, which must not fail. Returns what it printed.
 pub fn on_the_host(script: &str) -> Result<String> {
     Ok(end(Command::new("sh").args(["-c", script]))?.expect(0)?.text())
 }
 
-/// Waits for the end of a program: its exit code. It is killed if it does not end.
+/// Waits for the end of a program, and returns its exit code. Kills it if it does not end.
 pub fn end_in_time(child: &mut Child) -> Result<i32> {
     let ended = eventually(|| child.try_wait()?.context("it does not end"));
     if ended.is_err() {

@@ -1,4 +1,4 @@
-//! A program that makes containers, and one of its containers: what the checks look at.
+//! A program that makes containers, and one of its containers. The checks look at these.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -25,7 +25,7 @@ use crate::terminal::Terminal;
 /// A program that is started as `PROGRAM run [OPTIONS] COMMAND [ARGS]...`.
 pub struct Runner {
     argv: Vec<OsString>,
-    /// What starts it as somebody else: `setpriv …`. Nothing, if we start it.
+    /// The command that starts it as another user: `setpriv …`. Empty if we start it.
     pub caller: &'static [&'static str],
     last: Mutex<Vec<OsString>>,
     rootfs: Option<PathBuf>,
@@ -40,7 +40,7 @@ impl Runner {
         Runner::without_run(argv, rootfs)
     }
 
-    /// A runner that is given a command alone.
+    /// A runner that is given only a command.
     pub fn without_run(argv: Vec<OsString>, rootfs: Option<PathBuf>) -> Result<Runner> {
         let place = TempDir::new("check-")?;
         fs::set_permissions(place.path(), PermissionsExt::from_mode(0o755))?;
@@ -60,13 +60,13 @@ impl Runner {
         Ok(copy)
     }
 
-    /// Where the container has the check's directory, as the host sees it, if it has its own root.
+    /// The check's directory inside the container, as a path on the host, if there is a rootfs.
     fn inside(&self) -> Option<PathBuf> {
         let place = self.place.path().strip_prefix("/").ok()?;
         Some(self.rootfs.as_ref()?.join(place))
     }
 
-    /// Puts a file where host and container see it at the same path, which it returns.
+    /// Puts a file where host and container see it at the same path, and returns the path.
     pub fn put(&self, name: &str, content: &[u8], mode: u32) -> Result<String> {
         for dir in [Some(self.place.path().to_owned()), self.inside()].into_iter().flatten() {
             let path = dir.join(name);
@@ -76,7 +76,7 @@ impl Runner {
         Ok(self.place.path().join(name).display().to_string())
     }
 
-    /// `PROGRAM run ARGS`, to be started in whatever way.
+    /// `PROGRAM run ARGS`, not started yet.
     pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(&self.argv[0]);
         command.args(&self.argv[1..]).args(args);
@@ -96,12 +96,12 @@ impl Runner {
         behind(front, &self.command(args))
     }
 
-    /// How it was started last, as one would type it; nothing if it never was.
+    /// The command line that started it last, as one would type it; empty if none did.
     pub fn last(&self) -> String {
         self.last.lock().map(|last| typed(&last)).unwrap_or_default()
     }
 
-    /// The option that it was given last, before the command, if that is one of ours.
+    /// The first option that it was given last, if that is one of ours.
     pub fn last_option(&self) -> Option<&'static str> {
         let last = self.last.lock().ok()?;
         let first = last.get(self.caller.len() + self.argv.len())?.to_str()?.split('=').next();
@@ -126,7 +126,7 @@ impl Runner {
         self.run(["sh", "-c", script])
     }
 
-    /// Starts a container that runs a shell script, which says `ready` when it is.
+    /// Starts a container with a shell script, and waits until that prints `ready`.
     pub fn start(&self, options: &[&str], script: &str) -> Result<Running> {
         let args = options.iter().copied().chain(["sh", "-c", script]);
         let mut child = self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
@@ -135,7 +135,7 @@ impl Runner {
             let stdout = child.stdout.as_mut().context("no stdout")?;
             if stdout.read(&mut byte).context("read stdout")? == 0 {
                 let ended = Ended::from(child.wait_with_output()?);
-                bail!("it ended with {}, too soon\n{}", ended.code, ended.complaint());
+                bail!("it ended too soon, with {}\n{}", ended.code, ended.complaint());
             }
             said.push(byte[0]);
         }
@@ -148,7 +148,7 @@ impl Runner {
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("start it")
     }
 
-    /// How long it takes now until `sleep 777` runs in a container.
+    /// Measures how long it takes until `sleep 777` runs in a container.
     pub fn time_to_start(&self) -> Result<Duration> {
         let started = Instant::now();
         let running = Running { child: self.sleeping()? };
@@ -157,16 +157,16 @@ impl Runner {
         there
     }
 
-    /// Moments at which a kill or a signal may come, evenly spread from the start of `sleep 777` to
-    /// as long again after its command was there. There are as many as can be tried in that time.
+    /// Moments at which a kill or a signal may come. They are spread evenly over twice the time
+    /// that `sleep 777` needs to start, and there are as many as can be tried in `time`.
     pub fn moments(&self, time: Duration) -> Result<impl Iterator<Item = Duration> + use<>> {
         let twice = 2 * self.time_to_start()?;
-        // By the golden ratio: each comes into the widest gap that those before it have left.
+        // By the golden ratio, each falls into the widest gap between those before it.
         let moment = move |count| twice.mul_f64((f64::from(count) * 0.618034).fract());
         Ok(for_some(time, 10).map(moment))
     }
 
-    /// A shell on a terminal of its own, at which the container can be run by hand.
+    /// A shell at a new terminal, in which the container can be run by hand.
     pub fn terminal(&self) -> Result<Terminal> {
         self.command::<&str>([]);
         Terminal::open(self.last())
@@ -181,8 +181,8 @@ impl Drop for Runner {
     }
 }
 
-/// Counts, from 0, as long as there is time, but at least so far: what is to be tried often is tried
-/// less often on a slow machine, instead of longer.
+/// Counts from 0 as long as there is time, but at least up to `least`. So what is tried many times
+/// is tried fewer times on a slow machine, instead of longer.
 pub fn for_some(time: Duration, least: u32) -> impl Iterator<Item = u32> {
     let begun = Instant::now();
     (0..).take_while(move |count| *count < least || begun.elapsed() < time)
@@ -198,7 +198,7 @@ pub fn typed(words: &[OsString]) -> String {
     typed.collect::<Vec<_>>().join(" ")
 }
 
-/// Copies a root filesystem, without what is in /tmp: that is of other checks.
+/// Copies a root filesystem, without the files in /tmp: they belong to other checks.
 pub fn copy_rootfs(rootfs: &Path, copy: &Path) -> Result<()> {
     let script = r#"mkdir -p "$0/tmp"; for name in *; do
         [ "$name" = tmp ] || cp -a "$name" "$0"; done"#;
@@ -206,10 +206,10 @@ pub fn copy_rootfs(rootfs: &Path, copy: &Path) -> Result<()> {
     end(shell.args(["-ec", script]).arg(copy).current_dir(rootfs))?.expect(0).map(drop)
 }
 
-/// The case in which we become a command with an alarm.
+/// The name of the case in which we become a command with an alarm.
 pub const ALARM: &str = "alarm";
 
-/// A command to which the kernel sends SIGALRM, a second after its start (`man 2 alarm`).
+/// A command to which the kernel sends SIGALRM one second after its start (`man 2 alarm`).
 pub fn alarmed(command: &Command) -> Result<Command> {
     let mut alarmed = host::ourselves(ALARM)?;
     alarmed.args(words(command));
@@ -219,7 +219,7 @@ pub fn alarmed(command: &Command) -> Result<Command> {
 /// Becomes that command.
 pub fn become_alarmed(words: &[OsString]) -> Result<()> {
     let (program, args) = words.split_first().context("no command")?;
-    // It stays set through exec.
+    // It survives exec.
     alarm::set(slowness());
     Err(Command::new(program).args(args).exec().into())
 }
@@ -240,24 +240,24 @@ impl Running {
         kill(Pid::from_raw(self.pid()), signal).context("kill the runner")
     }
 
-    /// Waits for the end of the runner, and of all that holds its standard streams.
+    /// Waits for the end of the runner, and of every process that holds its standard streams.
     pub fn end(mut self) -> Result<Ended> {
         let code = end_in_time(&mut self.child)?;
         let (send, said) = channel();
         thread::spawn(move || send.send(self.child.wait_with_output()));
         let Ok(output) = said.recv_timeout(patience()) else {
-            bail!("it ended with {code}, but something of it lives on");
+            bail!("it ended with {code}, but left a process running");
         };
         Ok(output.context("read what it says")?.into())
     }
 
-    /// Ends it by a signal: then its exit code must be this.
+    /// Ends it with a signal. Fails unless this is the exit code.
     pub fn end_by(self, signal: Signal, code: i32) -> Result<()> {
         self.signal(signal)?;
         self.end()?.expect(code).map(drop)
     }
 
-    /// Kills the runner, and waits for its end alone.
+    /// Kills the runner, and waits only for the runner's end.
     pub fn kill(mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;

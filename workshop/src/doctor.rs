@@ -1,5 +1,5 @@
-//! `cargo workshop doctor`: runs each step here as `cargo run` would, and says for what is in the way
-//! what to type.
+//! `cargo workshop doctor`: runs each step on this machine, as `cargo run` would. If something is
+//! in the way, it says what to type.
 
 mod advice;
 
@@ -18,33 +18,33 @@ use crate::temp::TempDir;
 use crate::workspace::cargo;
 use advice::{advice, surroundings};
 
-/// Whether the steps run here; for what is in the way, a line that mends it
+/// Test whether the steps run on this machine, and what to type if they do not
 #[derive(clap::Args)]
 pub struct Args {}
 
-/// Without root: a user namespace; and for limits, a cgroup that systemd gives to a user.
+/// Without root: a user namespace and, for limits, a cgroup that systemd delegates to a user.
 const USER_NAMESPACE: &str = "unshare -Ur";
 const DELEGATED: &str = "systemd-run --quiet --user --scope -p Delegate=yes unshare -Ur";
 
-/// Something that was found: ✔ is well, · is good to know, ✘ is in the way. What to type stands in
-/// a line of its own.
+/// Something that was found: ✔ is fine, · is good to know, ✘ is in the way. What to type is on a
+/// line of its own.
 type Line = (char, String);
 
 const SUDO_FIRST: &str =
-    "not tried, since sudo would ask for your password\n    sudo -v && cargo workshop doctor";
+    "not tried, because sudo would ask for your password\n    sudo -v && cargo workshop doctor";
 
 /// How `cargo run` becomes root (see .cargo/runner).
 enum Root {
     Ours,
-    /// By a sudo that does not ask.
+    /// With a sudo that does not ask.
     Sudo,
-    /// By a sudo that will ask for a password.
+    /// With a sudo that will ask for a password.
     Password,
     /// It cannot, for this reason.
     Never(String),
 }
 
-/// Tries the steps, and says what was found.
+/// Tries the steps, and prints what was found.
 pub fn run(_: &Args) -> Result<ExitCode> {
     ensure!(Path::new("/proc/self").exists(), "there is no /proc: sudo mount -t proc proc /proc");
     let root = root();
@@ -60,14 +60,14 @@ pub fn run(_: &Args) -> Result<ExitCode> {
         writeln!(out, "{mark} {said}")?;
     }
     if found.iter().any(|(mark, _)| *mark == '✘') {
-        writeln!(out, "Something is in the way: below each ✘ stands what to type.")?;
+        writeln!(out, "Something is in the way. The line below each ✘ says what to do.")?;
         return Ok(ExitCode::FAILURE);
     }
     let all = !found.iter().any(|(_, said)| said.contains(SUDO_FIRST));
     writeln!(
         out,
         "{}",
-        if all { "All steps run here." } else { "What could be tried runs here." }
+        if all { "All steps run here." } else { "Everything that could be tried runs here." }
     )?;
     Ok(ExitCode::SUCCESS)
 }
@@ -79,7 +79,7 @@ fn machine_line() -> Line {
     ('·', format!("machine: Linux {}, {}{place}", kernel.trim_end(), env::consts::ARCH))
 }
 
-/// Looks how one becomes root here.
+/// Finds out how `cargo run` can become root here.
 fn root() -> Root {
     if fs::metadata("/proc/self").is_ok_and(|us| us.uid() == 0) {
         return Root::Ours;
@@ -90,7 +90,7 @@ fn root() -> Root {
     if !why.to_string().contains("a password is required") {
         return Root::Never(why.to_string());
     }
-    // Whom it would not let in it tells so before it asks.
+    // It tells users who may not use it before it asks for a password.
     match said(Command::new("sudo").args(["-n", "-v"])) {
         Err(why) if why.to_string().contains("may not run sudo") => Root::Never(why.to_string()),
         _ => Root::Password,
@@ -99,14 +99,14 @@ fn root() -> Root {
 
 fn root_line(root: &Root) -> Line {
     match root {
-        Root::Ours => ('✔', "root: you are".to_owned()),
-        Root::Sudo => ('✔', "root: by sudo, which does not ask for a password now".to_owned()),
-        Root::Password => ('✔', "root: by sudo, which will ask for your password".to_owned()),
+        Root::Ours => ('✔', "root: you are root".to_owned()),
+        Root::Sudo => ('✔', "root: with sudo, which does not need a password right now".to_owned()),
+        Root::Password => ('✔', "root: with sudo, which will ask for your password".to_owned()),
         Root::Never(why) => ('✘', format!("root: {why}\n    {}", advice(why))),
     }
 }
 
-/// The root filesystem that is there, or else another, made in `place`.
+/// The root filesystem that exists, or else a new one, made in `place`.
 fn rootfs_to_try(place: &Result<TempDir>) -> (Line, Option<PathBuf>) {
     let here = rootfs::default_place();
     let shown = here.display();
@@ -114,15 +114,15 @@ fn rootfs_to_try(place: &Result<TempDir>) -> (Line, Option<PathBuf>) {
         Ok(Some(origin)) => (('✔', format!("rootfs: {shown}, made from {origin}")), Some(here)),
         Ok(None) => {
             let line = ('✘', format!("rootfs: there is no {shown}\n    cargo workshop rootfs"));
-            // None can be made where nothing can be written.
+            // It fails where nothing can be written.
             let Ok(place) = place else { return (line, None) };
             (line, rootfs::for_checks(&place.path().join("rootfs")).ok())
         }
-        Err(_) => (('·', format!("rootfs: {shown}, which we did not make")), Some(here)),
+        Err(_) => (('·', format!("rootfs: {shown}, made by another tool")), Some(here)),
     }
 }
 
-/// Runs a step, and says whether it runs as `cargo run` starts it, or else how it does.
+/// Runs a step, and says whether it runs as `cargo run` starts it, or else how it can run.
 fn step_line(step: &Step, root: &Root, rootfs: Option<&Path>) -> Line {
     let program = match built(step) {
         Ok(program) => program,
@@ -147,9 +147,9 @@ fn step_line(step: &Step, root: &Root, rootfs: Option<&Path>) -> Line {
             }
             (Ok(()), _) => {
                 let fix = format!("{way} cargo run -p {} -- run /bin/sh", step.name);
-                return ('✘', format!("not by `cargo run` alone: {why:#}\n    {fix}"));
+                return ('✘', format!("`cargo run` alone fails: {why:#}\n    {fix}"));
             }
-            // Who cannot become root knows that, and is to hear why this does not help either.
+            // A user who cannot become root knows that, and must hear why this fails, too.
             (Err(error), Root::Never(_)) if *way == USER_NAMESPACE => why = error,
             _ => {}
         }
@@ -160,7 +160,7 @@ fn step_line(step: &Step, root: &Root, rootfs: Option<&Path>) -> Line {
     ('✘', format!("{why:#}\n    {}", advice(&format!("{why:#}"))))
 }
 
-/// The program of a step, beside our own. Cargo builds it if it is not there yet.
+/// The program of a step, next to our own. Cargo builds it if it does not exist yet.
 fn built(step: &Step) -> Result<PathBuf> {
     let program = env::current_exe().context("our own path")?.with_file_name(step.name);
     if !program.exists() {
@@ -172,7 +172,7 @@ fn built(step: &Step) -> Result<PathBuf> {
 /// Runs a step, with words `before` it.
 fn try_step(step: &Step, before: &str, program: &Path, rootfs: Option<&Path>) -> Result<()> {
     let mut command = Command::new("env");
-    // The second env is for sudo, which drops the environment.
+    // This env is for sudo, which drops the environment.
     command.args(before.split_whitespace()).arg("env");
     command.args(rootfs.map(|rootfs| format!("ROOTFS={}", rootfs.display())));
     command.arg(program).arg("run");
@@ -180,18 +180,18 @@ fn try_step(step: &Step, before: &str, program: &Path, rootfs: Option<&Path>) ->
     said(command.args(["/bin/sh", "-c", "true"]))
 }
 
-/// Runs a command to its end. If it fails, the error is what it says, in a line.
+/// Runs a command to its end. If it fails, the error is what it printed, in one line.
 fn said(command: &mut Command) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.env("LC_ALL", "C").stdin(Stdio::null()).output();
     let output = output.ok().with_context(|| format!("there is no {name}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
-    // Warnings of sudo, and what a step says in any case.
+    // Leaves out sudo's warnings, and what a step prints in any case.
     let is_why = |line: &&str| {
         !line.starts_with("sudo: unable to resolve") && !line.starts_with("Running [")
     };
-    let why = said.lines().find(is_why).unwrap_or("it failed, and said nothing");
-    // The steps' own hints go: they do not know what was tried already.
+    let why = said.lines().find(is_why).unwrap_or("it failed without a message");
+    // Leaves out the steps' own hints: we may have tried those already.
     let why = why.split(": try ").next().unwrap_or(why);
     ensure!(output.status.success(), "{why}");
     Ok(())

@@ -1,9 +1,9 @@
-//! A throw-away host: mounts (shared, as systemd has them), a hostname, process ids and cgroups of
-//! its own, and a place for files. Whatever a container leaves behind stays on it, can be seen
-//! there, and goes with it.
+//! A throw-away host has its own mounts (shared, as under systemd), hostname, process ids and
+//! cgroups, and a place for files. Whatever a container leaves behind stays there: it can be seen,
+//! and it goes away with the host.
 //!
-//! A program that wants to try something on one starts itself anew there (`again`), with the name of
-//! what it is to try (`case`).
+//! A program that wants to try something on one starts itself again there (`again`), with the name
+//! of what it should try (`case`).
 
 mod cgroups;
 mod processes;
@@ -32,21 +32,21 @@ pub use state::{State, hostname};
 /// The first argument of a program that is started for a case: the case's name follows.
 const CASE: &str = "--case";
 
-/// Set on a throw-away host: its cgroups, as in `$PATH`.
+/// Set on a throw-away host: its cgroups, separated by colons.
 const CGROUPS: &str = "WORKSHOP_CGROUPS";
 
-/// What the names of all that we make on the real host begin with; a process id follows.
+/// The start of the names of all that we make on the real host; a process id follows.
 const NAME: &str = "workshop-";
 
 /// How a program is run on a throw-away host.
 pub struct Options<'a> {
     /// What we may do.
     pub privilege: Privilege,
-    /// When it is taken to hang, and ended with everything on the host.
+    /// After this time it counts as hung, and is killed with everything on the host.
     pub limit: Duration,
-    /// What is set for it, such as `ROOTFS`.
+    /// Environment variables for it, such as `ROOTFS`.
     pub envs: Vec<(&'a str, &'a OsStr)>,
-    /// Its arguments, behind the name of the case.
+    /// Its arguments, after the name of the case.
     pub args: Vec<OsString>,
 }
 
@@ -71,7 +71,7 @@ pub fn ourselves(case: &str) -> Result<Command> {
     Ok(command)
 }
 
-/// How a program that was started for a case ends: it prints what it has to say, or why it failed.
+/// Ends a program that was started for a case: it prints its result, or why it failed.
 pub fn end_case(said: Result<String>) -> ExitCode {
     match said {
         Ok(said) => {
@@ -85,8 +85,8 @@ pub fn end_case(said: Result<String>) -> ExitCode {
     }
 }
 
-/// Starts this program anew on a throw-away host, for a case. Returns what it prints, or fails with
-/// what it says on standard error.
+/// Starts this program again, on a throw-away host, for a case. Returns its standard output, or
+/// fails with its standard error.
 pub fn again(case: &str, options: &Options) -> Result<String> {
     let mut ourselves = ourselves(case)?;
     let output = run(ourselves.args(&options.args), options)?;
@@ -94,7 +94,7 @@ pub fn again(case: &str, options: &Options) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Runs a command on a throw-away host, to its end. All that it leaves running ends with it, and it
+/// Runs a command on a throw-away host, to its end. What it leaves running ends with it, and it
 /// ends with us.
 fn run(program: &Command, options: &Options) -> Result<Output> {
     let host = Host::create(options)?;
@@ -103,7 +103,7 @@ fn run(program: &Command, options: &Options) -> Result<Output> {
     let join = r#"for cgroup in $CGROUPS; do echo 0 > $cgroup || exit 1; done; exec "$@""#;
     let mut command = Command::new("sh");
     command.args(["-c", join, "sh"]);
-    // Whoever calls us may ignore signals, and have a terminal: nothing of it is to be seen there.
+    // Our caller may ignore signals and have a terminal. The command must not notice either.
     command.args(["env", "--default-signal", "setsid"]).args(die_with_us);
     command.args(["timeout", "--signal=KILL", &limit.to_string()]).args(die_with_us);
     command.args(["unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child"]);
@@ -114,10 +114,10 @@ fn run(program: &Command, options: &Options) -> Result<Output> {
     let init = r#"mount --make-rshared / && "$@"; exit $?"#;
     command.args(["--mount-proc", "sh", "-c", init, "init"]);
     command.arg(program.get_program()).args(program.get_args());
-    // Cargo sets it (.cargo/config.toml), and no test is to touch what is played with.
+    // Cargo sets it (.cargo/config.toml), and no test should touch the user's own.
     command.env_remove("ROOTFS");
     command.env("TMPDIR", host.place.path());
-    // Where a user's shell does not look: chroot, pivot_root.
+    // A user's shell may not look there, for chroot and pivot_root.
     let mut path = env::var_os("PATH").unwrap_or_default();
     path.push(":/usr/sbin:/sbin");
     command.env("PATH", path);
@@ -126,15 +126,15 @@ fn run(program: &Command, options: &Options) -> Result<Output> {
     let output = command.stdin(Stdio::null()).output().context("start a shell")?;
     let hung = output.status.code().is_none_or(|code| code == 128 + 9);
     let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(!hung, "it hung, and was ended after {limit} s\n{said}");
+    ensure!(!hung, "it hung, and was killed after {limit} s\n{said}");
     Ok(output)
 }
 
-/// What a throw-away host has on the real one, as long as it is needed.
+/// What a throw-away host has on the real one while it is needed.
 struct Host {
     /// For its files.
     place: TempDir,
-    /// The same place in the root filesystem, where containers see it.
+    /// The same place in the root filesystem, as containers see it.
     inside: Option<PathBuf>,
     sandbox: Sandbox,
     _held: Held,
@@ -161,10 +161,10 @@ impl Drop for Host {
     }
 }
 
-/// A directory that nobody takes for left behind as long as this lives.
+/// A lock: while it lives, nobody takes the directory for one that was left behind.
 type Held = Flock<File>;
 
-/// A place for files. If we are killed, the next run removes it, by its name.
+/// A place for files. If we are killed, the next run finds it by its name and removes it.
 pub(crate) fn place() -> Result<(TempDir, Held)> {
     eventually(|| {
         let place = TempDir::below(Path::new("/tmp"), &format!("{NAME}{}-", process::id()))?;
@@ -177,13 +177,13 @@ pub(crate) fn place() -> Result<(TempDir, Held)> {
 fn hold(dir: &Path) -> Result<Held> {
     let held = Flock::lock(File::open(dir)?, FlockArg::LockExclusiveNonblock);
     let held = held.map_err(|(_, why)| why).with_context(|| format!("lock {}", dir.display()))?;
-    // Before we held it, another run may have taken it for left behind.
-    ensure!(dir.exists(), "{} does not stay", dir.display());
+    // Before we locked it, another run may have removed it.
+    ensure!(dir.exists(), "{} was removed", dir.display());
     Ok(held)
 }
 
-/// Removes what killed processes have left in a directory. In another PID namespace each process
-/// looks as if it were gone, hence the lock.
+/// Removes what killed processes have left in a directory. The processes of another PID namespace
+/// look as if they were gone, hence the lock.
 fn sweep(dir: &Path, remove: fn(&Path) -> bool) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let name = entry.file_name();

@@ -1,14 +1,14 @@
-//! The learner's tool: `cargo workshop rootfs`, `doctor`, `check`; and what `check` needs.
+//! The learner's tool: `cargo workshop rootfs`, `doctor` and `check`, and what `check` needs.
 //!
 //! * `rootfs`, `doctor`, `check`: the three tools.
-//! * `checks`: what a container owes, a file for each kind. They look at a `container`, at its
-//!   `terminal`, at how a `command` ends, and at what becomes of the throw-away `host` they are on.
-//! * `steps`, `workspace`: what there is to look at. `machine`: what we may do here, and how long it
-//!   may take. `temp`: a directory for a while.
+//! * `checks`: what a container must do, a file for each kind. They look at a `container`, at its
+//!   `terminal`, at how a `command` ends, and at what happens to the throw-away `host` they run on.
+//! * `steps`, `workspace`: what there is to check. `machine`: what we may do here, and how long it
+//!   may take. `temp`: temporary directories.
 //!
-//! It is the first thing that a room builds. So it takes the crates of the steps and no others, and
-//! nothing of `proof`, which tests all of this.
-#![deny(unsafe_code)] // but for the ways out: checks/tricks.rs
+//! It is the first thing that a room builds. So it uses the crates of the steps and no others, and
+//! nothing from `proof`, which tests all of this.
+#![deny(unsafe_code)] // allowed only in checks/tricks.rs
 
 pub mod check;
 pub mod checks;

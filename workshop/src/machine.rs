@@ -1,4 +1,4 @@
-//! This machine: what we may do on it, and how long it may take.
+//! This machine: what we may do on it, and how long things may take.
 
 use std::env;
 use std::fs;
@@ -20,7 +20,7 @@ pub enum Privilege {
 }
 
 impl Privilege {
-    /// Ours. Looks at the capability, not at the user id: root in a locked-up container has none.
+    /// Ours. Looks at the capability, not the user id: root in a container may lack it.
     pub fn ours() -> Privilege {
         const CAP_SYS_ADMIN: u64 = 1 << 21;
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -46,12 +46,12 @@ pub fn is_vm() -> bool {
 }
 
 /// How much slower this machine is than others: QEMU emulates the VM instruction by instruction. So
-/// in it we wait longer, and repeat less.
+/// we wait longer in it, and repeat less.
 pub fn slowness() -> u32 {
     if is_vm() { 3 } else { 1 }
 }
 
-/// Set where something is expected never to happen: how many seconds to wait for it.
+/// Set where something is expected not to happen: how many seconds to wait for it.
 pub const PATIENCE: &str = "WORKSHOP_PATIENCE";
 
 /// How long something may take.
@@ -60,7 +60,7 @@ pub fn patience() -> Duration {
     Duration::from_secs(seconds.unwrap_or(30)) * slowness()
 }
 
-/// Tries until it succeeds, or until our patience ends: then the last failure stands.
+/// Tries until it succeeds, or until our patience ends. Then it returns the last error.
 pub fn eventually<T>(mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
     let end = Instant::now() + patience();
     loop {

@@ -1,4 +1,4 @@
-//! `cargo workshop`: the tools of a learner.
+//! `cargo workshop`: the learner's tools.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use workshop::{check, checks, doctor, host, rootfs};
 
-/// The tools of the workshop
+/// Tools for the workshop
 #[derive(Parser)]
 #[command(name = "cargo workshop", bin_name = "cargo workshop")]
 struct Cli {

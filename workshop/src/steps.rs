@@ -7,24 +7,24 @@ use anyhow::{Context, Result};
 
 use crate::workspace::workspace;
 
-/// A step: what it takes to run it, and what it may cost to read.
+/// A step: what it needs to run, and how long it may be.
 pub struct Step {
     /// The name of its folder, its program, and its page.
     pub name: &'static str,
-    /// Whether all it does takes root: a user namespace is not enough.
+    /// Whether it needs root for everything it does: a user namespace is not enough.
     pub root: bool,
     /// Whether its containers have a root filesystem: `--rootfs`.
     pub rootfs: bool,
-    /// The options of `run` that it adds, with an example.
+    /// The options of `run` that it adds, each with an example.
     pub options: &'static [&'static str],
     /// The most lines that it may have, comments included.
     pub lines: usize,
-    /// The most lines that it may change, removed and added, in files that the step before has, too:
-    /// no limit for the first, and for the one that is split into files.
+    /// The most lines that it may add and remove in files that the step before has, too. No limit
+    /// for the first step, and for the one that is split into files.
     pub changes: usize,
 }
 
-/// What most steps have in their rows.
+/// The values that most rows share.
 const STEP: Step =
     Step { name: "", root: false, rootfs: false, options: &[], lines: 0, changes: 40 };
 
@@ -52,18 +52,18 @@ pub fn step(number: usize) -> &'static Step {
     &STEPS[number - 1]
 }
 
-/// A file of a step's `src`, or that itself.
+/// The path of a file in a step's `src`; with an empty name, that of `src`.
 pub fn path(step: &str, file: &str) -> PathBuf {
     workspace().join(step).join("src").join(file)
 }
 
-/// The text of a file of `src`, without the marks by which the book finds its parts.
+/// The text of a file in `src`, without the marks by which the book finds its parts.
 pub fn read(step: &str, file: &str) -> Result<String> {
     let text = fs::read_to_string(path(step, file)).with_context(|| format!("{step}: {file}"))?;
     Ok(text.split_inclusive('\n').filter(|line| !line.contains("ANCHOR")).collect())
 }
 
-/// The files of a step's `src`, those in folders included: `cgroup/v1.rs`.
+/// The files in a step's `src`, including those in folders, such as `cgroup/v1.rs`.
 pub fn files(step: &str) -> Result<Vec<String>> {
     let mut files = Vec::new();
     let mut folders = vec![String::new()];

@@ -1,5 +1,5 @@
-//! A directory for a while. (The crate `tempfile` brings a system call library of its own, for whose
-//! sake cargo would build nix twice: once for the tools and once for the steps.)
+//! A temporary directory. The crate `tempfile` would bring its own library for system calls, and
+//! because of it cargo would build nix twice: once for the tools and once for the steps.
 
 use std::env;
 use std::fs;
@@ -8,16 +8,16 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use nix::unistd::mkdtemp;
 
-/// A new directory, which is removed with all that is in it when this is dropped.
+/// A new directory. It is removed, with everything in it, when this is dropped.
 pub struct TempDir(PathBuf);
 
 impl TempDir {
-    /// Below `$TMPDIR`, or `/tmp`, with a name that begins like this (`man 3 mkdtemp`).
+    /// Makes one in `$TMPDIR`, or `/tmp`, with a name that begins like this (`man 3 mkdtemp`).
     pub fn new(name: &str) -> Result<TempDir> {
         TempDir::below(&env::temp_dir(), name)
     }
 
-    /// The same, in another directory.
+    /// Makes one in another directory.
     pub fn below(place: &Path, name: &str) -> Result<TempDir> {
         let made = mkdtemp(&place.join(format!("{name}XXXXXX")));
         made.map(TempDir).with_context(|| format!("make a directory in {}", place.display()))

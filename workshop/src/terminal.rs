@@ -1,4 +1,4 @@
-//! A terminal with a shell in front of it, in which keys can be pressed.
+//! A terminal with a shell, in which keys can be pressed.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -16,29 +16,29 @@ use crate::command::{behind, code, end};
 use crate::host::{Process, descendants, process, processes};
 use crate::machine::eventually;
 
-/// A terminal with a shell in front of it, in which keys can be pressed.
+/// A terminal with a shell, in which keys can be pressed.
 pub struct Terminal {
     shell: Child,
     master: OwnedFd,
     screen: String,
-    /// The command line that runs a container, to be followed by a command.
+    /// The command line that runs a container; a command must follow.
     pub run: String,
 }
 
 impl Terminal {
-    /// Opens one. `run` is what runs a container.
+    /// Opens one. `run` is the command line that runs a container.
     pub fn open(run: String) -> Result<Terminal> {
         let mut shell = Command::new("sh");
-        // Prompts would only be in the way.
+        // Prompts would only get in the way.
         shell.arg("-i").env("PS1", "").env("ENV", "/dev/null");
         Terminal::with(&shell, run)
     }
 
-    /// Opens one with a command alone, which is started as soon as Enter is pressed.
+    /// Opens one for a command without a shell. It starts as soon as Enter is pressed.
     pub fn before(command: &Command) -> Result<Terminal> {
         let gate = ["sh", "-c", r#"ulimit -c 0; echo ready; read enter; exec "$@""#, "sh"];
         let mut terminal = Terminal::with(&behind(&gate, command), String::new())?;
-        // Until then ^C reaches nobody.
+        // Before this, ^C would reach nobody.
         terminal.wait_for("ready")?;
         Ok(terminal)
     }
@@ -46,11 +46,11 @@ impl Terminal {
     fn with(leader: &Command, run: String) -> Result<Terminal> {
         let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(Some(&size), None).context("openpty")?;
-        // ^C throws nothing away of what is typed and said at the same time.
+        // ^C must not discard what is typed and printed at the same time.
         let mut settings = tcgetattr(&pty.slave).context("tcgetattr")?;
         settings.local_flags |= LocalFlags::NOFLSH;
         tcsetattr(&pty.slave, SetArg::TCSANOW, &settings).context("tcsetattr")?;
-        // Nobody else may have it open, or it would not be closed when we close it.
+        // Nobody else may have it open, so that it is really closed when we close it.
         fcntl(&pty.master, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).context("fcntl")?;
         let stdio = || pty.slave.try_clone().map(Stdio::from);
         let mut shell = behind(&["setsid", "--ctty", "--wait"], leader);
@@ -91,27 +91,27 @@ impl Terminal {
         self.wait_for_state(command, 'S')
     }
 
-    /// Does it show a text, after what was waited for last?
+    /// Does it show this text, after the text that we waited for last?
     pub fn shows(&mut self, text: &str) -> Result<bool> {
         self.read()?;
         Ok(self.screen.contains(text))
     }
 
-    /// Closes it, as who closes the window does.
+    /// Closes it, as closing the window does.
     pub fn hang_up(&mut self) -> Result<()> {
         self.master = File::open("/dev/null")?.into();
         Ok(())
     }
 
-    /// The exit code of the leader of its session, if that has ended.
+    /// The exit code of its session leader, if that has ended.
     pub fn ended(&mut self) -> Result<Option<i32>> {
         Ok(self.shell.try_wait()?.map(code))
     }
 
-    /// Waits for the end of the leader of its session: its exit code.
+    /// Waits for the end of its session leader, and returns the exit code.
     pub fn end(&mut self) -> Result<i32> {
         eventually(|| {
-            // It cannot end before what it says is read.
+            // It cannot end before its output is read.
             self.read()?;
             self.ended()?.context("it does not end")
         })
@@ -122,7 +122,7 @@ impl Terminal {
         tcgetpgrp(&self.master).context("tcgetpgrp")
     }
 
-    /// Waits until it shows a text, after what was waited for last.
+    /// Waits until it shows this text, after the text that we waited for last.
     pub fn wait_for(&mut self, text: &str) -> Result<()> {
         eventually(|| {
             self.read()?;
@@ -144,7 +144,7 @@ impl Terminal {
         Ok(())
     }
 
-    /// What runs at the terminal: the runner first, the command last.
+    /// The processes at the terminal: the runner first, the command last.
     pub fn processes(&self) -> Vec<Process> {
         let leader = self.shell.id() as i32;
         let mut found: Vec<_> = process(leader).into_iter().chain(descendants(leader)).collect();
@@ -152,7 +152,7 @@ impl Terminal {
         found
     }
 
-    /// Waits until a process of the host with these arguments is in a state, such as `T`.
+    /// Waits until a process with exactly these arguments is in a state, such as `T`.
     pub fn wait_for_state(&self, command: &str, state: char) -> Result<Process> {
         eventually(|| {
             let found = processes().into_iter().find(|p| p.command == command && p.state == state);
@@ -160,7 +160,7 @@ impl Terminal {
         })
     }
 
-    /// Waits until no process has this in its arguments.
+    /// Waits until no process has these words in its arguments.
     pub fn wait_for_no(&mut self, command: &str) -> Result<()> {
         eventually(|| {
             self.read()?;

@@ -1,5 +1,5 @@
-//! The tools are there. (That cargo builds the program for this test is why the others, in `proof`,
-//! find it built.)
+//! The tools are there. For this test cargo builds the program, so that the tests in `proof` find
+//! it built.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! What came of the checks, in words.
+//! The outcome of the checks, in words.
 
 use std::env;
 use std::ffi::OsString;
@@ -13,11 +13,11 @@ use crate::checks::{Check, TRIED};
 use crate::container::typed;
 use crate::steps::step;
 
-/// How many lines are shown of why a check fails, and how long they are, unless one wants all.
+/// How many lines are shown of why a check fails, and how long they are, without --verbose.
 const SHOWN: (usize, usize) = (3, 160);
 
-/// Says what came of the checks: what fails as soon as that is known, a line for each wall, and one
-/// about the ways out.
+/// Prints the outcome of the checks: each failure as soon as it is known, a line for each step, and
+/// one about the ways out.
 pub(super) fn tell(
     checks: &[&Check],
     results: &[Receiver<Outcome>],
@@ -51,7 +51,7 @@ pub(super) fn tell(
         }
         writeln!(out, "{line}")?;
     }
-    let line = summary("together", &outcomes);
+    let line = summary("total", &outcomes);
     if owed[0].from != owed[owed.len() - 1].from {
         writeln!(out, "{line}")?;
     }
@@ -66,7 +66,7 @@ pub(super) fn tell(
         writeln!(out, "Does it start a command at all? Try it: {}{run} echo hello", typed(argv))?;
         if step(args.step).rootfs {
             let again = again(args, "env PATH=/bin:/usr/bin ", argv);
-            writeln!(out, "If it looks for commands outside, as in Go: cargo workshop {again}")?;
+            writeln!(out, "If it looks up commands outside, as Go does: cargo workshop {again}")?;
         }
     }
     let mut open = Vec::new();
@@ -76,12 +76,12 @@ pub(super) fn tell(
         }
     }
     if !open.is_empty() {
-        writeln!(out, "Known ways out that are open (book/src/ways-out.md): {}", open.join(", "))?;
+        writeln!(out, "Known ways out, still open (book/src/ways-out.md): {}", open.join(", "))?;
     }
     Ok(ExitCode::from(u8::from(fail || !holds)))
 }
 
-/// As in "✔ step03-pid: all 12 hold".
+/// A line such as "✔ step03-pid: all 12 hold".
 fn summary(what: &str, outcomes: &[Outcome]) -> String {
     let count = |is: fn(&&Outcome) -> bool| outcomes.iter().filter(is).count();
     let hold = count(|outcome| **outcome == Outcome::Holds);
@@ -95,13 +95,13 @@ fn summary(what: &str, outcomes: &[Outcome]) -> String {
     }
 }
 
-/// Why a check failed, and how to see it: all, or the beginning.
+/// Why a check failed, and how to see it: everything, or only the start.
 fn in_words(why: &str, all: bool) -> String {
     let (most, longest) = if all { (usize::MAX, usize::MAX) } else { SHOWN };
     let (why, tried) = why.split_at(why.rfind(TRIED).unwrap_or(why.len()));
-    // It may say twice how it was started: when it seems to hang, too.
+    // A program that seems to hang is named twice.
     let why = why.lines().filter(|line| !line.trim().is_empty() && !line.starts_with(TRIED));
-    // Behind that there may be more of a script, or a hint: `--hostname is an option`.
+    // After that there may be more of a script, or a hint: `--hostname is an option`.
     let tried =
         tried.lines().filter(|line| all || line.starts_with(TRIED) || line.starts_with("--"));
     let mut words = String::new();
@@ -113,7 +113,7 @@ fn in_words(why: &str, all: bool) -> String {
     words
 }
 
-/// The arguments that check the same, with some words before the program.
+/// The arguments that run the same checks, with some words before the program.
 fn again(args: &Args, words: &str, argv: &[OsString]) -> String {
     let no_run = if args.no_run { " --no-run" } else { "" };
     format!("check {}{no_run} -- {words}{}", args.step, typed(argv))

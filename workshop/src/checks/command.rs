@@ -1,4 +1,4 @@
-//! The command and what it is given: arguments, standard streams, hostname, environment.
+//! The command and what it gets: arguments, standard streams, hostname, environment.
 
 use std::env;
 use std::ffi::OsStr;
@@ -17,17 +17,17 @@ use crate::host::{State, hostname};
 #[rustfmt::skip] // A check is two lines.
 pub(super) const CHECKS: &[Check] = &[
     Check::new("runs-the-command", 1, |it| it.run(["echo", "Hello"])?.says("Hello\n"), Saboteur(r#"echo "Running [$*]"; exec "$REAL" "$@""#),
-        "The command runs, and standard output holds what it says and nothing else."),
+        "The command runs, and standard output has its output and nothing else."),
     Check::new("announces-it", 1, announces_it, Saboteur(r#""$REAL" "$@" 2>/dev/null"#),
-        "`Running [COMMAND ARGS]` is said on standard error."),
+        "`Running [COMMAND ARGS]` is printed on standard error."),
     Check::new("options-stop-at-the-command", 1, options_stop_at_the_command, Saboteur(WITHOUT_H),
-        "What looks like an option behind the command is the command's."),
+        "Options after the command belong to the command."),
     Check::new("arguments-need-not-be-text", 1, arguments_need_not_be_text, Saboteur(ASCII_ALONE),
-        "Arguments that are not UTF-8 arrive as they are."),
+        "Arguments that are not UTF-8 reach the command unchanged."),
     Check::new("passes-stdin", 1, passes_stdin, Saboteur(r#"exec "$REAL" "$@" </dev/null"#),
         "The command reads the runner's standard input."),
     Check::new("bears-closed-streams", 1, bears_closed_streams, Saboteur(r#"echo hello >&2 || exit 101; exec "$REAL" "$@""#),
-        "Closed standard streams, and a standard error that is full, change no exit code."),
+        "Closed standard streams, or a full standard error, do not change the exit code."),
     Check::new("own-hostname", 2, own_hostname, Step(1),
         "`--hostname` names the container, and the host keeps its name."),
     Check::new("hostname-is-copied", 2, |it| it.run(["hostname"])?.says(&(hostname()? + "\n")), Saboteur(r#"shift; exec "$REAL" run --hostname container "$@""#),
@@ -35,12 +35,12 @@ pub(super) const CHECKS: &[Check] = &[
     Check::new("renaming-stays-inside", 2, renaming_stays_inside, Step(1),
         "`hostname NAME` inside renames the container, not the host."),
     Check::new("own-environment", 4, own_environment, Step(3),
-        "The environment is PATH, HOME and TERM, and the host's is not even PID 1's."),
+        "The environment is PATH, HOME and TERM, and PID 1 has none of the host's either."),
     Check::new("own-umask", 4, own_umask, Step(3),
-        "What it creates is 0644 (umask 0022), whatever the caller's umask is."),
+        "New files are 0644 (umask 0022), whatever the caller's umask is."),
     Check::new("knows-nothing-of-the-host", 4, knows_nothing_of_the_host, Saboteur(TELLS_THE_ROOTFS),
-        "PID 1's environment, arguments and open files do not tell where the root filesystem \
-         and the cgroup are on the host."),
+        "PID 1's environment, arguments and open files do not reveal where on the host the root \
+         filesystem and the cgroup are."),
 ];
 
 fn announces_it(runner: &Runner) -> Result<()> {
@@ -50,7 +50,7 @@ fn announces_it(runner: &Runner) -> Result<()> {
     Ok(())
 }
 
-/// It takes `-h` for its own, wherever it stands.
+/// It treats `-h` as its own option, wherever it is.
 const WITHOUT_H: &str =
     r#"for a; do shift; [ "$a" = -h ] || set -- "$@" "$a"; done; exec "$REAL" "$@""#;
 
@@ -111,7 +111,7 @@ fn own_environment(runner: &Runner) -> Result<()> {
 }
 
 fn own_umask(runner: &Runner) -> Result<()> {
-    // It removes the file, for in a /dev/shm that is the host's others would find it.
+    // It removes the file again: /dev/shm may be the host's, where others would find it.
     let script = "umask; cd /dev/shm && : > new && stat -c %a new /dev /dev/pts . && rm new";
     for umask in ["077", "000"] {
         let front = ["sh", "-c", &format!("umask {umask}; exec \"$@\""), "sh"];
@@ -124,8 +124,8 @@ fn own_umask(runner: &Runner) -> Result<()> {
 const TELLS_THE_ROOTFS: &str = r#"shift; [ "$1" = --rootfs ] && ROOTFS=$2 && shift 2
     exec "$REAL" run --rootfs "$ROOTFS" env "ROOTFS=$ROOTFS" "$@""#;
 
-/// What the command can read about PID 1 and itself. (`/proc/1/exe`, and the mount on `/` in
-/// `mountinfo`, show paths of the host, too: that is the kernel's doing.)
+/// What the command can read about PID 1 and itself. The kernel also shows paths of the host in
+/// `/proc/1/exe`, and in `mountinfo` for `/`. We cannot help that.
 const READ_ALL: &str = "cd /proc; cat 1/environ 1/cmdline self/environ; ls -l 1/cwd 1/root; exit 0";
 
 fn knows_nothing_of_the_host(runner: &Runner) -> Result<()> {
@@ -143,8 +143,8 @@ fn knows_nothing_of_the_host(runner: &Runner) -> Result<()> {
             let look =
                 |command: &[&str]| end(&mut runner.behind(&front, options.iter().chain(command)));
             let mut said = look(&["sh", "-c", READ_ALL])?.expect(0)?.text();
-            // At once and several times: PID 1 may still be at work, and close a file meanwhile, so
-            // that `ls` does not find what it has listed: code 1.
+            // Right away and several times. PID 1 may still be at work and close a file that `ls`
+            // has just listed: code 1.
             for _ in 0..5 {
                 let open = look(&["ls", "-l", "/proc/1/fd"])?;
                 ensure!(open.code <= 1, "exit code {}: {}", open.code, open.stderr);
@@ -154,7 +154,7 @@ fn knows_nothing_of_the_host(runner: &Runner) -> Result<()> {
                 said += &open;
             }
             let told = said.split(['\0', '\n']).find(|line| line.contains(secret.as_ref()));
-            ensure!(told.is_none(), "inside it can be read: {told:?}");
+            ensure!(told.is_none(), "the command can read {told:?}");
         }
     }
     Ok(())

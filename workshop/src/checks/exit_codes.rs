@@ -1,4 +1,4 @@
-//! How it ends: the exit codes of the command and our own (Docker's convention: 125, 126, 127).
+//! How it ends: the command's exit codes and our own (125, 126 and 127, as in Docker).
 
 use std::fs;
 use std::process::Command;
@@ -14,32 +14,31 @@ use crate::container::{Runner, for_some};
 #[rustfmt::skip] // A check is two lines.
 pub(super) const CHECKS: &[Check] = &[
     Check::new("exit-code", 1, exit_code, Saboteur(r#""$REAL" "$@"; exit 0"#),
-        "Every exit code of the command, 0 to 255, is the runner's."),
+        "The runner ends with the exit code of the command, from 0 to 255."),
     Check::new("exit-126", 1, exit_126, Saboteur(r#""$REAL" "$@" || exit 1"#),
-        "A command that is there but cannot be executed ends with 126."),
+        "A command that exists but cannot be executed ends with 126."),
     Check::new("exit-127", 1, exit_127, Saboteur(r#""$REAL" "$@" || exit 1"#),
-        "A command that is not there ends with 127, and one line names it."),
+        "A command that does not exist ends with 127, and one line names it."),
     Check::new("exit-128-and-signal", 1, |it| killed_by(it, &[1, 2, 9, 13, 15]), Saboteur(r#""$REAL" "$@" || exit 1"#),
         "A command killed by signal n ends with 128 + n."),
     Check::new("exit-128-and-realtime-signal", 1, |it| killed_by(it, &[34, 40, 64]), Saboteur(r#""$REAL" "$@"; code=$?; [ $code -lt 162 ] && exit $code; exit 1"#),
-        "That holds for real-time signals, too."),
+        "A command killed by a real-time signal ends with 128 + n, too."),
     Check::new("usage-error-125", 1, usage_error_125, Saboteur(r#""$REAL" "$@"; [ $? != 125 ] || exit 2"#),
-        "Wrong usage ends with 125, with the usage on standard error."),
+        "Wrong usage ends with 125 and prints the usage on standard error."),
     Check::new("help-0", 1, help_0, Saboteur(r#""$REAL" "$@" >&2"#),
-        "`--help` is no error: standard output, exit code 0, and no word of `child`."),
+        "`--help` prints to standard output, ends with 0, and does not mention `child`."),
     Check::new("without-privilege", 2, without_privilege, Step(1),
-        "Without the privilege it ends with 125 and one line: the call, why, the ways out."),
+        "Without the privilege it ends with 125 and one line: the call, the reason, what to try."),
     Check::new("missing-interpreter", 3, missing_interpreter, Step(2),
-        "A command whose interpreter is missing is told from one that is missing itself."),
+        "A command with a missing interpreter is not reported as missing itself."),
     Check::new("wrong-architecture", 3, wrong_architecture, Step(2),
-        "A command of another architecture ends with 126 and says so."),
+        "A command for another architecture ends with 126 and says so."),
     Check::new("missing-rootfs", 4, missing_rootfs, Step(3),
-        "A missing root filesystem ends with 125, and the line says how to get one."),
+        "Without a root filesystem it ends with 125, and the line says how to get one."),
 ];
 
 fn exit_code(runner: &Runner) -> Result<()> {
-    // All of them, if there is time; from one end to the other even if not. 167 is odd, so that none
-    // comes twice.
+    // All of them if there is time, else a spread of them. 167 is odd, so none comes twice.
     for count in for_some(Duration::from_secs(5), 16).take(256) {
         let code = count * 167 % 256;
         runner.sh(&format!("exit {code}"))?.expect(code as i32)?;
@@ -55,7 +54,7 @@ fn exit_126(runner: &Runner) -> Result<()> {
 }
 
 fn exit_127(runner: &Runner) -> Result<()> {
-    // It may have something to say of itself, whatever it runs.
+    // The program may print lines of its own for any command.
     let always = runner.run(["true"])?.expect(0)?.stderr.lines().count();
     for command in ["no-such-command", "/no/such/command", "./no-such-command", ""] {
         let said = runner.run([command])?.expect(127).with_context(|| format!("{command:?}"))?;
@@ -90,7 +89,7 @@ fn usage_error_125(runner: &Runner) -> Result<()> {
 fn help_0(runner: &Runner) -> Result<()> {
     let said = runner.run(["--help"])?.expect(0)?.text();
     ensure!(said.to_lowercase().contains("usage:"), "no usage on standard output: {said:?}");
-    ensure!(!said.contains("  child"), "it offers `child`: {said}");
+    ensure!(!said.contains("  child"), "it mentions `child`: {said}");
     Ok(())
 }
 
@@ -105,24 +104,24 @@ fn without_privilege(runner: &Runner) -> Result<()> {
 fn missing_interpreter(runner: &Runner) -> Result<()> {
     let file = runner.put("script", b"#!/no/such/interpreter\n", 0o755)?;
     let said = runner.run([&file])?.expect(126)?.stderr;
-    ensure!(said.contains("interpreter"), "no word of an interpreter: {said:?}");
+    ensure!(said.contains("interpreter"), "\"interpreter\" is not in {said:?}");
     let said = runner.run([format!("{file}-not")])?.expect(127)?.stderr;
     ensure!(!said.contains("interpreter"), "the program is missing, but it says: {said:?}");
     Ok(())
 }
 
 fn wrong_architecture(runner: &Runner) -> Result<()> {
-    // EM_AVR: a small chip, and for every machine we run on another one.
+    // EM_AVR: a small chip, which is foreign to every machine we run on.
     let mut program = fs::read("/proc/self/exe").context("read an ELF file")?;
     program[18..20].copy_from_slice(&83u16.to_ne_bytes());
     let file = runner.put("for-another-machine", &program, 0o755)?;
     let said = runner.run([file])?.expect(126)?.stderr;
-    ensure!(said.to_lowercase().contains("exec format error"), "not why: {said:?}");
+    ensure!(said.to_lowercase().contains("exec format error"), "no reason in {said:?}");
     Ok(())
 }
 
 fn missing_rootfs(runner: &Runner) -> Result<()> {
     let words = ["/no/such/directory", "no such file or directory", "workshop rootfs"];
     runner.run(["--rootfs", "/no/such/directory", "true"])?.refuses(&words)?;
-    runner.run(["true"])?.expect(0).context("with the one that is there").map(drop)
+    runner.run(["true"])?.expect(0).context("with the existing one").map(drop)
 }

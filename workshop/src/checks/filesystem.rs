@@ -1,4 +1,4 @@
-//! The filesystem: a root, a `/proc`, a `/dev` and a `/sys` of its own, and mounts that stay inside.
+//! The filesystem: its own `/`, `/proc`, `/dev` and `/sys`, and mounts that stay inside.
 
 use std::fs::{self, File};
 
@@ -15,7 +15,7 @@ use crate::host::State;
 pub(crate) const BY_CHROOT: &str = r#"shift; exec unshare --mount sh -c '
     mount --rbind /proc "$ROOTFS/proc" && exec chroot "$ROOTFS" "$@"' sh "$@""#;
 
-/// The host's devices, each shown once more, and not made read-only.
+/// The host's devices, each mounted again, and not made read-only.
 pub(crate) const WITH_DEVICES_TO_CHANGE: &str = r#"shift; export REAL; exec unshare --mount sh -c '
     mount --bind /dev "$ROOTFS/mnt" && exec "$REAL" run sh -c "
         for name in null zero full random urandom tty; do
@@ -29,23 +29,23 @@ pub(super) const CHECKS: &[Check] = &[
     Check::new("starts-in-the-root", 4, |it| it.run(["pwd"])?.says("/\n"), Step(3),
         "The command starts in `/`."),
     Check::new("own-proc", 4, own_proc, Step(3),
-        "`/proc` shows the container's processes and nobody else's."),
+        "`/proc` shows the container's processes and no others."),
     Check::new("own-dev", 4, own_dev, Step(3),
-        "`/dev` has what programs expect, it works, and there is nothing else."),
+        "`/dev` has the devices that programs expect, they work, and there are no others."),
     Check::new("dev-has-a-size", 4, dev_has_a_size, Step(3),
-        "What is written to `/dev` and `/dev/shm` takes memory: 64 MiB each at most."),
+        "Files in `/dev` and `/dev/shm` take memory, so each holds at most 64 MiB."),
     Check::new("nothing-of-the-host-changes", 4, nothing_of_the_host_changes, Saboteur(WITH_DEVICES_TO_CHANGE),
         "What `/dev`, `/proc` and `/sys` show of the host keeps its mode, owner and times."),
     Check::new("read-only-sys", 4, read_only_sys, Step(3),
-        "`/sys` can be read and not written."),
+        "`/sys` can be read but not written."),
     Check::new("lets-go-of-the-host", 4, lets_go_of_the_host, Step(3),
-        "No mount of the host's is left in the container."),
+        "None of the host's mounts is left in the container."),
     Check::new("root-cannot-leave", 4, root_cannot_leave, Saboteur(BY_CHROOT),
-        "Root inside cannot leave its `/`, not by `chroot` and `..` either."),
+        "Root inside cannot leave its `/`, not even with `chroot` and `..`."),
     Check::new("no-symlink-leads-out", 4, no_symlink_leads_out, Step(3),
         "A root filesystem whose `/proc`, `/dev` or `/sys` is a symlink to `..` opens no way out."),
     Check::new("mounts-stay-inside", 4, mounts_stay_inside, Step(3),
-        "No mount of the container's shows up on the host, where `/` is shared."),
+        "The container's mounts do not show up on the host, where `/` is shared."),
 ];
 
 fn own_root(runner: &Runner) -> Result<()> {
@@ -56,20 +56,20 @@ fn own_root(runner: &Runner) -> Result<()> {
 
 fn own_proc(runner: &Runner) -> Result<()> {
     let said = runner.sh("cat /proc/[0-9]*/cmdline")?.expect(0)?.text().replace('\0', " ");
-    ensure!(said.contains("cat /proc/[0-9]*/cmdline"), "no sign of itself: {said:?}");
+    ensure!(said.contains("cat /proc/[0-9]*/cmdline"), "the command is not in it: {said:?}");
     let us = std::env::current_exe()?.display().to_string();
     ensure!(!said.contains(&us), "the host's processes are visible: {said:?}");
     Ok(())
 }
 
-/// Says which devices do not do what they are there for.
+/// Prints which devices do not work.
 const DEVICES_WORK: &str = r#"echo lost >/dev/null && test -z "$(cat /dev/null)" || echo null
     for name in zero random urandom; do
         test $(head -c 5 /dev/$name | wc -c) = 5 || echo $name; done
     ! echo full >/dev/full || echo full
     test -c /dev/tty || echo tty"#;
 
-/// Says what else of `/dev` does not work.
+/// Prints what else in `/dev` does not work.
 const STREAMS_WORK: &str = "echo kept >/dev/shm/file; test $(cat /dev/shm/file) = kept || echo shm
     test $(echo through | cat /dev/stdin) = through || echo stdin
     test $(echo through >/dev/stdout) = through || echo stdout
@@ -92,14 +92,14 @@ fn dev_has_a_size(runner: &Runner) -> Result<()> {
 /// The devices of a container, which are the host's.
 const DEVICES: &str = "null zero full random urandom tty";
 
-/// Parts of `/proc` and `/sys` that are the host's, and something in each.
+/// Parts of `/proc` and `/sys` that are the host's, and something in each of them.
 const PARTS: &str = "/proc/sys /proc/sys/kernel/hostname /proc/bus /proc/bus/pci /proc/fs /proc/irq \
     /proc/irq/default_smp_affinity /proc/acpi /proc/scsi /proc/kcore /proc/keys \
     /proc/sysrq-trigger /sys /sys/kernel /sys/class/net";
 
-/// Mode, owner and group of those objects of the host's, and for devices when they were changed; the
-/// others have the time of the first look. What is changed in one `/proc` shows in those that are
-/// mounted later, so it is a new one that is looked at, on `/mnt`.
+/// Mode, owner and group of those objects, and for devices the time of change. (The others have the
+/// time at which somebody first looked.) A change in one `/proc` shows in those that are mounted
+/// later, so this looks at a new one, on `/mnt`.
 fn objects() -> Result<Vec<String>> {
     let script = format!(
         "mount -t proc proc /mnt; cd /dev; stat -c '%a %u:%g /dev/%n %Y' {DEVICES}
@@ -109,13 +109,13 @@ fn objects() -> Result<Vec<String>> {
     Ok(said.lines().map(|line| line.replace("/mnt", "/proc")).collect())
 }
 
-/// Holds what a throw-away host has not of its own, but of the machine: `/proc` and `/sys`.
+/// Locks what a throw-away host shares with the machine: `/proc` and `/sys`.
 pub(crate) fn hold_the_machine() -> Result<Flock<File>> {
     let root = Flock::lock(File::open("/").context("open /")?, FlockArg::LockExclusive);
     root.map_err(|(_, error)| error).context("lock /")
 }
 
-/// Gives this host devices that are its own: those of the machine are not to come to harm.
+/// Gives this host its own devices, so that those of the machine come to no harm.
 pub(crate) fn own_devices() -> Result<()> {
     let script = "mount -t tmpfs -o mode=755 dev /dev && cd /dev || exit
         set -- null 1 3 zero 1 5 full 1 7 random 1 8 urandom 1 9 tty 5 0
@@ -126,7 +126,7 @@ pub(crate) fn own_devices() -> Result<()> {
 fn nothing_of_the_host_changes(runner: &Runner) -> Result<()> {
     own_devices()?;
     let _held = hold_the_machine()?;
-    // What it sets in `/proc` and `/sys` does no harm.
+    // The changes in `/proc` and `/sys` do no harm.
     let script = format!(
         "cd /dev; for it in {DEVICES}; do
             chmod 600 $it; chown 7:7 $it; touch -d '2001-02-03 04:05' $it; done
@@ -139,12 +139,12 @@ fn nothing_of_the_host_changes(runner: &Runner) -> Result<()> {
         let now = objects()?;
         let changed: Vec<_> = before.iter().filter(|line| !now.contains(line)).collect();
         for line in &changed {
-            // There is no other `/proc` or `/sys` for us.
+            // Undo it: `/proc` and `/sys` are the machine's.
             let fields: Vec<_> = line.split(' ').collect();
             on_the_host(&format!("chown {1} {2}; chmod {0} {2}", fields[0], fields[1], fields[2]))?;
         }
         tried?.expect(0).with_context(by)?;
-        ensure!(changed.is_empty(), "by {front:?}: {changed:?} became others of {now:?}");
+        ensure!(changed.is_empty(), "by {front:?}: {changed:?} changed: {now:?}");
         end(&mut runner.behind(front, ["sh", "-c", DEVICES_WORK]))?.says("").with_context(by)?;
     }
     Ok(())
@@ -153,7 +153,7 @@ fn nothing_of_the_host_changes(runner: &Runner) -> Result<()> {
 fn read_only_sys(runner: &Runner) -> Result<()> {
     let script = "ls -d /sys/kernel; grep ' /sys ' /proc/mounts | tail -n 1 | cut -d ' ' -f 4";
     let said = runner.sh(script)?.expect(0)?.text();
-    ensure!(said.starts_with("/sys/kernel\nro,"), "/sys, and its options: {said:?}");
+    ensure!(said.starts_with("/sys/kernel\nro,"), "/sys, and its mount options: {said:?}");
     Ok(())
 }
 
@@ -168,7 +168,7 @@ fn lets_go_of_the_host(runner: &Runner) -> Result<()> {
 fn root_cannot_leave(runner: &Runner) -> Result<()> {
     let host = format!("{}-not", runner.put("both", b"", 0o644)?);
     fs::write(&host, "")?;
-    // A root below ours is all that `..` stops at then, and 5 is above it.
+    // `..` stops only at the process's root. That is /mnt then, and descriptor 5 is above it.
     let up = "/..".repeat(32);
     let script = format!(
         "mkdir -p /mnt && mount --rbind / /mnt && chroot /mnt chroot /proc/self/fd/5{up} ls {host} 5</"

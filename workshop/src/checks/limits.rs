@@ -15,50 +15,51 @@ use crate::machine::eventually;
 #[rustfmt::skip] // A check is two lines.
 pub(super) const CHECKS: &[Check] = &[
     Check::new("pids-limit-by-default", 5, |it| could_start(&it.sh(START_30)?, 18), Step(4),
-        "Without a word of ours there are at most 20 processes, PID 1 included."),
+        "Without an option there are at most 20 processes, PID 1 included."),
     Check::new("pids-limit", 5, pids_limit, Step(4),
         "`--pids-limit N` allows N processes."),
     Check::new("memory-limit", 5, memory_limit, Step(4),
-        "`--memory SIZE`: who takes more is killed (137), who takes less is not."),
+        "`--memory SIZE`: a command that takes more is killed (137), one that takes less is not."),
     Check::new("swap-does-not-widen-it", 5, swap_does_not_widen_it, Step(4),
-        "The memory limit is not widened by swap."),
+        "Swap does not raise the memory limit."),
     Check::new("cpu-limit", 5, cpu_limit, Step(4),
-        "`--cpus FLOAT`: who wants more is throttled."),
+        "`--cpus FLOAT`: a command that wants more is throttled."),
     Check::new("units-of-memory", 5, units_of_memory, Step(4),
-        "SIZE is Docker's: bytes, or b, k, m, g."),
+        "SIZE is written as in Docker: in bytes, or with b, k, m or g."),
     Check::new("cpus-are-exact", 5, cpus_are_exact, Step(4),
-        "`--cpus 0.29` are 29,000 of 100,000 microseconds, and not one less."),
+        "`--cpus 0.29` is exactly 29,000 of 100,000 microseconds."),
     Check::new("refuses-zero", 5, refuses_zero, Step(4),
-        "Limits of zero or less are refused (125), not taken for none."),
+        "Limits of zero or less are refused (125), and not treated as no limit."),
     Check::new("refuses-in-words", 5, refuses_in_words, Step(4),
-        "A `--cpus` that the kernel would refuse is refused in words: 0.01 is the least."),
+        "A `--cpus` that the kernel would refuse gets a clear error, which says that 0.01 is the \
+         least."),
     Check::new("less-cpu-above", 5, less_cpu_above, Step(4),
-        "If the cgroup above has less CPU, that is all there is, or it is named (125, v1)."),
+        "If the parent cgroup has less CPU, its limit applies, or the error names it (125, v1)."),
     Check::new("init-is-limited-too", 5, init_is_limited_too, Step(4),
         "PID 1 is in the cgroup before it starts the command."),
     Check::new("no-silent-absence", 5, no_silent_absence, Step(4),
-        "Where cgroups are read-only, or not there, it says so (125) and starts nothing."),
+        "Where cgroups are read-only or missing, it says so (125) and starts nothing."),
     Check::new("missing-controller", 5, missing_controller, Step(4),
-        "If the kernel counts no memory, it says with which option it would (125)."),
+        "If the kernel does not count memory, the error names the boot option that helps (125)."),
     Check::new("stays-below-its-caller", 5, stays_below_its_caller, Step(4),
-        "In a cgroup namespace, where the host's trees are in sight, too, the cgroup is not \
-         made outside the caller's: below it, or not at all (125)."),
+        "The cgroup is made below the caller's, or not at all (125), even in a cgroup namespace \
+         where the host's trees are still in sight."),
     Check::new("odd-names-of-cgroups", 5, odd_names_of_cgroups, Step(4),
-        "Blanks in the path of a tree, and a cgroup whose name is no UTF-8, are no obstacle."),
+        "It works where a tree's path has blanks, and in a cgroup whose name is not UTF-8."),
     Check::new("own-cgroup-namespace", 5, own_cgroup_namespace, Step(4),
         "Inside, the container's cgroup is `/`."),
 ];
 
-/// Starts up to 30 processes, and says of each that it has. None ends before all are tried, however
-/// slow the machine is.
+/// Tries to start 30 processes, and prints a line for each that started. None ends before all are
+/// tried, however slow the machine is.
 pub(super) const START_30: &str = "i=0; while [ $i -lt 30 ]; do
     sleep 99 >/dev/null 2>&1 & echo started; i=$((i + 1)); done; exit 0";
 
-/// Fails unless a shell that was to start 30 could start so many. PID 1 and the shell count, too.
+/// Fails unless a shell that tried to start 30 started this many. PID 1 and the shell count, too.
 pub(super) fn could_start(ended: &Ended, right: usize) -> Result<()> {
     let started = ended.text().lines().filter(|line| *line == "started").count();
     let why = &ended.stderr;
-    ensure!(started == right && why.contains("fork"), "it starts {started}, not {right}: {why}");
+    ensure!(started == right && why.contains("fork"), "{started} started, not {right}: {why}");
     Ok(())
 }
 
@@ -76,7 +77,7 @@ fn memory_limit(runner: &Runner) -> Result<()> {
 const MEMORY: [&str; 2] = ["memory.max", "memory.limit_in_bytes"];
 const CPU: [&str; 2] = ["cpu.max", "cpu.cfs_quota_us"];
 
-/// What the first word is in the first of these files that a container's cgroup has.
+/// The first word in the first of these files that a container's cgroup has.
 fn limit(runner: &Runner, option: &str, size: &str, names: [&str; 2]) -> Result<String> {
     let running = runner.start(&[option, size], "echo ready; exec sleep 777")?;
     let dirs = cgroups();
@@ -84,7 +85,7 @@ fn limit(runner: &Runner, option: &str, size: &str, names: [&str; 2]) -> Result<
     let file =
         files.find(|file| file.exists()).with_context(|| format!("no cgroup with {names:?}"))?;
     let said = fs::read_to_string(&file)?;
-    // No limit any more, in the words of v2 and v1: at 0.01 CPUs a slow machine takes minutes to end.
+    // Lift the limit, in v2's words and in v1's: at 0.01 CPUs a slow machine takes minutes to end.
     for none in ["max", "-1"] {
         let _ = fs::write(&file, none);
     }
@@ -92,7 +93,7 @@ fn limit(runner: &Runner, option: &str, size: &str, names: [&str; 2]) -> Result<
     Ok(said.split_whitespace().next().unwrap_or_default().to_owned())
 }
 
-/// Fails unless each size of an option becomes what stands beside it.
+/// Fails unless each value of an option becomes the number next to it.
 fn becomes(runner: &Runner, option: &str, names: [&str; 2], sizes: &[[&str; 2]]) -> Result<()> {
     for [size, right] in sizes {
         let said = limit(runner, option, size, names)?;
@@ -104,12 +105,12 @@ fn becomes(runner: &Runner, option: &str, names: [&str; 2], sizes: &[[&str; 2]])
 fn swap_does_not_widen_it(runner: &Runner) -> Result<()> {
     let files = ["memory.swap.max", "memory.memsw.limit_in_bytes"];
     let said = limit(runner, "--memory", "64m", files)?;
-    ensure!(["0", "67108864"].contains(&said.as_str()), "memory and swap, or swap: {said}");
+    ensure!(["0", "67108864"].contains(&said.as_str()), "the limit with swap is {said}");
     Ok(())
 }
 
 fn cpu_limit(runner: &Runner) -> Result<()> {
-    // So little that a single turn is too much, however busy the machine is.
+    // So little that one time slice is too much, however busy the machine is.
     let running = runner.start(&["--cpus", "0.02"], "echo ready; while :; do :; done")?;
     eventually(|| {
         let files = cgroups().into_iter().map(|dir| dir.join("cpu.stat"));
@@ -130,7 +131,7 @@ fn units_of_memory(runner: &Runner) -> Result<()> {
 }
 
 fn cpus_are_exact(runner: &Runner) -> Result<()> {
-    // As binary fractions, times 100,000, some are a little less, and one is a little more.
+    // As binary fractions, times 100,000, some of these are slightly less, one is slightly more.
     let fractions = [["0.29", "29000"], ["0.57", "57000"], ["1.13", "113000"], ["0.07", "7000"]];
     becomes(runner, "--cpus", CPU, &fractions)?;
     becomes(runner, "--cpus", CPU, &[["0.01", "1000"], ["2", "200000"]])
@@ -205,20 +206,20 @@ fn missing_controller(runner: &Runner) -> Result<()> {
         "place=$(sed -nE 's/^[^ ]+ ([^ ]+) cgroup ([^ ]*,)?memory[ ,].*/\\1/p' /proc/mounts)
         [ -z $place ] || { umount --lazy $place && echo $place; }";
     if on_the_host(script)?.is_empty() {
-        // In version 2 there is one tree. What a kernel without it says is a matter of a boot.
+        // Version 2 has one tree. Only a reboot could show a kernel without the controller.
         return runner.run(["--memory", "64m", "true"])?.expect(0).map(drop);
     }
-    runner.run(["--cpus", "1", "true"])?.expect(0).context("limits that it has")?;
+    runner.run(["--cpus", "1", "true"])?.expect(0).context("with limits that it has")?;
     runner.run(["--memory", "64m", "echo", "started"])?.refuses(&["cgroup_enable=memory"])
 }
 
-/// Mounts the trees anew, then starts a command.
+/// Mounts the trees again, then starts a command.
 const TREES_ANEW: &str = r#"grep ' cgroup' /proc/mounts > "$TMPDIR/trees"
     while read -r _ place kind options _; do
         umount --lazy $place && mount -t $kind -o $options cgroup $place || exit
     done < "$TMPDIR/trees"; exec "$@""#;
 
-/// Shows nothing of the tree of `pids` but a cgroup beside ours, then starts a command.
+/// Shows only a sibling of our cgroup in the tree of `pids`, then starts a command.
 const ANOTHER_CGROUP: &str = r#"for tree in $(echo "$WORKSHOP_CGROUPS" | tr : ' '); do
         [ ! -e "$tree/pids.max" ] || break; done
     mkdir "$tree/another" "$tree/ours"; echo max > "$tree/pids.max"; echo 15 > "$tree/ours/pids.max"
@@ -232,7 +233,7 @@ fn stays_below_its_caller(runner: &Runner) -> Result<()> {
     let file = files.find(|file| file.exists()).context("no cgroup with a limit of processes")?;
     let processes = fs::read_to_string(file.with_file_name("pids.current"))?;
     let limit = processes.trim().parse::<u32>()? + 12;
-    // In version 2 only the root may have limited children and processes.
+    // In version 2 only the root may have both processes and children with limits.
     let version_1 = trees().iter().all(|tree| !tree.join("cgroup.subtree_control").exists());
     for (front, may_be_refused, possible) in [
         (&["env"][..], false, true),
@@ -245,14 +246,14 @@ fn stays_below_its_caller(runner: &Runner) -> Result<()> {
             let ended = end(&mut runner.behind(front, ["--pids-limit=60", "sh", "-c", START_30]))?;
             let count = ended.text().lines().count();
             let refused = may_be_refused && count == 0 && ended.code == 125;
-            ensure!(refused || (1..30).contains(&count), "{front:?}: {count} start, {ended:?}");
+            ensure!(refused || (1..30).contains(&count), "{front:?}: {count} started, {ended:?}");
         }
     }
     Ok(())
 }
 
-/// Mounts the trees at paths with blanks, joins cgroups in them whose names are no UTF-8, starts a
-/// command, and says which cgroups are left in them.
+/// Mounts the trees at paths with blanks, joins cgroups whose names are not UTF-8, starts a
+/// command, and prints which cgroups are left.
 const IN_ODD_CGROUPS: &str = r#"odd=$TMPDIR/$(printf 'odd \t\\040'); name=$(printf 'caf\351 a:b')
     grep ' cgroup' /proc/mounts >"$TMPDIR/trees"
     while read -r _ old kind options _; do
@@ -276,6 +277,6 @@ fn odd_names_of_cgroups(runner: &Runner) -> Result<()> {
     let front = ["sh", "-ec", IN_ODD_CGROUPS, "sh"];
     let options = ["--pids-limit=7", "--memory=64m", "--cpus=1", "sh", "-c", START_30];
     let said = end(&mut runner.behind(&front, options))?.expect(0)?;
-    ensure!(said.text() == "started\n".repeat(5), "5 are to start, and nothing is left: {said:?}");
+    ensure!(said.text() == "started\n".repeat(5), "5 must start, and no cgroup be left: {said:?}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What is left on the host: nothing, however it ends.
+//! What is left on the host: nothing, however the container ends.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -22,17 +22,18 @@ pub(super) const CHECKS: &[Check] = &[
         "After success, failure, a missing command, a missing rootfs and a signal, the host's \
          name, mounts, processes and cgroups are as before."),
     Check::new("has-a-cgroup-while-it-runs", 5, has_a_cgroup_while_it_runs, Step(4),
-        "There is a cgroup as long as the container runs, and none afterwards."),
+        "There is a cgroup while the container runs, and none afterwards."),
     Check::new("next-run-cleans-up", 5, next_run_cleans_up, Step(4),
-        "A cgroup that a killed runner left is removed by the next run."),
+        "The next run removes a cgroup that a killed runner left behind."),
     Check::new("spares-others", 5, spares_others, Step(4),
-        "A run removes no cgroup that is in use, across PID namespaces neither."),
+        "A run removes no cgroup that is in use, not even from another PID namespace."),
     Check::new("spares-what-is-locked", 5, |it| removes(it, "step05-staled", "step05-making", true), Saboteur(REMOVES_THE_LOCKED),
-        "A cgroup in the making, empty but locked, is spared as well."),
+        "A run does not remove a cgroup that is just being made: empty, but locked."),
     Check::new("spares-what-is-not-ours", 5, |it| removes(it, STALE, NOT_OURS, false), Saboteur(REMOVES_BY_PREFIX),
-        "What is not exactly of our name, or has a cgroup of somebody else's in it, is spared."),
+        "A run does not remove a cgroup whose name is not exactly like ours, or that holds \
+         somebody else's."),
     Check::new("many-at-once", 1, many_at_once, Saboteur(ONE_AT_A_TIME),
-        "Many containers at once do not get in each other's way."),
+        "Many containers at once do not disturb each other."),
 ];
 
 fn leaves_nothing(runner: &Runner) -> Result<()> {
@@ -51,12 +52,12 @@ fn leaves_nothing(runner: &Runner) -> Result<()> {
     before.restored()
 }
 
-/// Says that it is ready, and goes on until a signal ends it.
+/// Prints that it is ready, and runs until a signal ends it.
 const LOOP: &str = "echo ready; while :; do sleep 0.05; done";
 
 fn has_a_cgroup_while_it_runs(runner: &Runner) -> Result<()> {
     let running = runner.start(&[], LOOP)?;
-    ensure!(!cgroups().is_empty(), "there is none while it runs");
+    ensure!(!cgroups().is_empty(), "there is no cgroup while it runs");
     running.end_by(SIGTERM, 143)?;
     ensure!(cgroups().is_empty(), "left: {:?}", cgroups());
     Ok(())
@@ -65,7 +66,7 @@ fn has_a_cgroup_while_it_runs(runner: &Runner) -> Result<()> {
 fn next_run_cleans_up(runner: &Runner) -> Result<()> {
     let running = runner.start(&["--memory", "64m"], "echo ready; sleep 777")?;
     running.kill()?;
-    ensure!(!cgroups().is_empty(), "the killed run had none");
+    ensure!(!cgroups().is_empty(), "the killed run had no cgroup");
     eventually(|| {
         runner.run(["true"])?.expect(0)?;
         let left = cgroups();
@@ -77,13 +78,13 @@ fn next_run_cleans_up(runner: &Runner) -> Result<()> {
 fn spares_others(runner: &Runner) -> Result<()> {
     let running = runner.start(&[], LOOP)?;
     let there = cgroups();
-    ensure!(!there.is_empty(), "there is none to spare");
+    ensure!(!there.is_empty(), "there is no cgroup");
     for front in [&["env"][..], &["unshare", "--pid", "--fork", "--mount-proc"]] {
         let ended = end(&mut runner.behind(front, ["true"]))?.expect(0);
         ended.with_context(|| format!("by {front:?}"))?;
     }
     let now = cgroups();
-    ensure!(now == there, "there were {there:?}, now {now:?}");
+    ensure!(now == there, "there were {there:?}, now there are {now:?}");
     running.end_by(SIGTERM, 143)
 }
 
@@ -97,7 +98,7 @@ const STALE: &str = "step05-abc124 step05-abc125/step05-abc126 step05-abc125";
 const NOT_OURS: &str = "step05-by-hand/child step05-web.slice step05-abc123/child-of-somebody \
     step05-abc12 step05-abc1234 step05-ab.123 step05-ééé step05-";
 
-/// Fails unless a run removes what is stale, and spares what is somebody's, who may have locked it.
+/// Fails unless a run removes what is stale, and spares the others, which may be locked.
 fn removes(runner: &Runner, stale: &str, spared: &str, locked: bool) -> Result<()> {
     let in_each = |names: &str| -> Vec<PathBuf> {
         trees().iter().flat_map(|tree| names.split(' ').map(|name| tree.join(name))).collect()
@@ -127,7 +128,7 @@ fn many_at_once(runner: &Runner) -> Result<()> {
     let runs = || {
         for_some(Duration::from_secs(2), 2).take(8).try_for_each(|_| {
             let said = runner.run(["true"])?.expect(0)?.stderr;
-            // Ids of processes or namespaces, say, may be others.
+            // Only the number of lines: ids of processes, say, may differ.
             let same = said.lines().count() == alone.lines().count();
             ensure!(same, "alone it says {alone:?}, here {said:?}");
             Ok(())

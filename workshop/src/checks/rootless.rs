@@ -15,13 +15,13 @@ use crate::host::trees;
 #[rustfmt::skip] // A check is two lines.
 pub(super) const CHECKS: &[Check] = &[
     Check::new("in-a-user-namespace", 1, in_a_user_namespace, Saboteur(r#"grep -q '4294967295$' /proc/self/uid_map && exec "$REAL" "$@"; exit 1"#,),
-        "In a user namespace (`unshare -Ur`) it works as well."),
+        "It works in a user namespace (`unshare -Ur`), too."),
     Check::new("no-cgroups-inside", 4, no_cgroups_inside, Step(3),
-        "The cgroups are out of its reach, in a user namespace too."),
+        "The cgroups are out of reach inside, even in a user namespace."),
     Check::new("delegated-cgroup", 5, delegated_cgroup, Step(4),
-        "A user to whom a cgroup is delegated has the limits without root."),
+        "A user with a delegated cgroup has the limits without root."),
     Check::new("no-delegated-cgroup", 5, no_delegated_cgroup, Step(4),
-        "A user to whom none is delegated learns how to get one (125)."),
+        "A user without a delegated cgroup is told how to get one (125)."),
 ];
 
 fn in_a_user_namespace(runner: &Runner) -> Result<()> {
@@ -42,7 +42,7 @@ fn no_cgroups_inside(runner: &Runner) -> Result<()> {
     Ok(())
 }
 
-/// Runs a container as a user who is nobody else's, from files which that user can reach.
+/// Runs a container as an unused user id, from files that this user can reach.
 fn as_a_user(runner: &Runner, script: &str) -> Result<Ended> {
     let command = runner.command(["--pids-limit", "5", "sh", "-c", script]);
     let mut user = Command::new("setpriv");

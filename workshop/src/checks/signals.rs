@@ -1,4 +1,4 @@
-//! Signals: what reaches the command, and in which state it finds them.
+//! Signals: which ones reach the command, and which it finds blocked or ignored.
 
 use std::fs::File;
 use std::io::Write;
@@ -23,23 +23,26 @@ pub(super) const CHECKS: &[Check] = &[
     Check::new("blocks-no-signals", 1, |it| it.run(BLOCKED)?.says(NONE), Saboteur(r#"shift; exec env --block-signal=TERM "$@""#),
         "The command starts with no signal blocked."),
     Check::new("blocks-all-or-none", 1, blocks_all_or_none, Saboteur(r#"shift; exec env --block-signal=USR1 "$@""#),
-        "What the caller blocks is blocked in the command, all of it, or nothing."),
+        "Of the signals that the caller blocks, the command starts with all blocked, or none."),
     Check::new("ignores-no-signals", 1, ignores_no_signals, Saboteur(r#"trap '' PIPE; shift; exec "$@""#),
-        "The command ignores what the caller ignores and nothing else (SIGPIPE is Rust's)."),
+        "The command ignores the signals that the caller ignores, and no others (Rust adds \
+         SIGPIPE)."),
     Check::new("ignored-stays-ignored", 1, ignored_stays_ignored, Saboteur(r#"exec env --default-signal=HUP,USR1 "$REAL" "$@""#),
-        "What the caller ignores stays ignored, as under nohup."),
+        "Signals that the caller ignores stay ignored, as under nohup."),
     Check::new("bears-an-ignored-sigchld", 1, bears_an_ignored_sigchld, Saboteur(r#""$REAL" "$@"; exec sleep 777"#),
-        "A caller that ignores SIGCHLD gets the exit code, or a refusal (125); it never hangs."),
+        "A caller that ignores SIGCHLD gets the exit code, or an error (125). Nothing hangs."),
     Check::new("dies-of-a-closed-pipe", 1, dies_of_a_closed_pipe, Saboteur(r#""$REAL" "$@" | cat; exit 0"#),
-        "A command that writes to a closed pipe dies of SIGPIPE: 141."),
+        "A command that writes to a closed pipe is killed by SIGPIPE (141)."),
     Check::new("passes-signals-on", 1, passes_signals_on, Saboteur(r#""$REAL" "$@"; exit $?"#),
-        "TERM, HUP and the like, sent to the runner, reach the command."),
+        "TERM, HUP and other signals that are sent to the runner reach the command."),
     Check::new("kernel-signals-too", 1, kernel_signals_too, Saboteur(r#"exec env --ignore-signal=ALRM "$REAL" "$@""#),
-        "So does what the kernel sends: SIGALRM after `alarm(2)`."),
+        "Signals that the kernel sends to the runner reach the command, too: SIGALRM after \
+         `alarm(2)`."),
     Check::new("loses-no-early-signal", 1, loses_no_early_signal, Saboteur(r#"trap '' TERM; sleep 1; trap - TERM; exec "$REAL" "$@""#),
-        "TERM, INT and the like end it whenever they come, at start-up too."),
+        "TERM, INT and other signals end it at any moment, even while it starts."),
     Check::new("ends-while-it-starts", 1, ends_while_it_starts, Saboteur(r#"trap '' TERM INT; echo "$@" >&2; exec "$REAL" "$@""#),
-        "TERM and INT end it even if its start is stuck: nobody reads its standard error."),
+        "TERM and INT end it even if it is stuck at the start, as nobody reads its standard \
+         error."),
 ];
 
 const BLOCKED: [&str; 3] = ["grep", "SigBlk", "/proc/self/status"];
@@ -48,7 +51,7 @@ const NONE: &str = "SigBlk:\t0000000000000000\n";
 fn blocks_all_or_none(runner: &Runner) -> Result<()> {
     let front = ["env", "--block-signal=ILL,TERM,TTIN"];
     let said = end(&mut runner.behind(&front, BLOCKED))?.expect(0)?.text();
-    // Of signal n it is bit n - 1.
+    // Signal n is bit n - 1.
     let all = format!("SigBlk:\t{:016x}\n", 1 << 3 | 1 << 14 | 1 << 20);
     ensure!(said == all || said == NONE, "{said:?} instead of {all:?} or {NONE:?}");
     Ok(())
@@ -94,7 +97,7 @@ fn passes_signals_on(runner: &Runner) -> Result<()> {
 fn kernel_signals_too(runner: &Runner) -> Result<()> {
     let script = "trap 'exit 7' ALRM; for i in $(seq 100); do sleep 0.05; done";
     let command = runner.command(["sh", "-c", script]);
-    // On a busy machine the alarm may go off before the trap is set: then once more.
+    // On a busy machine the alarm may go off before the trap is set. Then we try again.
     eventually(|| end(&mut alarmed(&command)?)?.expect(7))?;
     end(&mut alarmed(&runner.command(["sleep", "5"]))?)?.expect(142).map(drop)
 }
@@ -111,7 +114,7 @@ fn loses_no_early_signal(runner: &Runner) -> Result<()> {
 fn ends_while_it_starts(runner: &Runner) -> Result<()> {
     for signal in [SIGTERM, SIGINT] {
         for moment in runner.moments(Duration::from_millis(200))? {
-            // Not a byte more fits in.
+            // A full pipe: not one more byte fits.
             let (reader, writer) = pipe2(OFlag::O_CLOEXEC).context("pipe")?;
             let size = fcntl(&writer, FcntlArg::F_GETPIPE_SZ).context("fcntl")?;
             let mut writer = File::from(writer);
@@ -124,7 +127,7 @@ fn ends_while_it_starts(runner: &Runner) -> Result<()> {
     Ok(())
 }
 
-/// Ends what has been started by a signal, some time later. It must die of that.
+/// Sends a program a signal after some time. The program must die of it.
 fn ended_by(mut child: Child, signal: Signal, after: Duration) -> Result<()> {
     sleep(after);
     kill(Pid::from_raw(child.id() as i32), signal)?;

@@ -1,4 +1,4 @@
-//! The terminal: ^C, ^\\, ^Z and fg, pressed for real; its size, and its settings.
+//! The terminal: ^C, ^\\, ^Z and fg, really pressed; its size, and its settings.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -16,32 +16,32 @@ use crate::terminal::Terminal;
 #[rustfmt::skip] // A check is two lines.
 pub(super) const CHECKS: &[Check] = &[
     Check::new("ctrl-c-once", 1, ctrl_c_once, Saboteur(PASSES_IT_ON),
-        "^C at the terminal reaches the command, and reaches it once."),
+        "^C at the terminal reaches the command exactly once."),
     Check::new("ctrl-c-and-the-shell", 1, ctrl_c_and_the_shell, Saboteur(r#""$REAL" "$@" <&0 & wait"#),
-        "A shell at its prompt outlives ^C, and the runner waits for it."),
+        "A shell at its prompt survives ^C, and the runner keeps waiting for it."),
     Check::new("ctrl-z-and-fg", 1, ctrl_z_and_fg, Saboteur(r#"trap '' TSTP; exec "$REAL" "$@""#),
-        "^Z stops the command and gives the prompt back; fg goes on with it."),
+        "^Z stops the command and brings back the prompt; fg continues the command."),
     Check::new("ctrl-backslash", 1, ctrl_backslash, Saboteur(r#"exec env --ignore-signal=QUIT "$REAL" "$@""#),
-        "^\\ at the terminal ends the command: 131."),
+        "^\\ at the terminal ends the command (131)."),
     Check::new("loses-no-early-key", 1, loses_no_early_key, Saboteur(r#"trap '' INT QUIT; sleep 1; trap - INT QUIT; exec "$REAL" "$@""#),
-        "^C and ^\\ at the terminal end it whenever they are pressed, at start-up too."),
+        "^C and ^\\ at the terminal end it at any moment, even while it starts."),
     Check::new("window-size", 1, window_size, Saboteur(r#"exec setsid --wait "$REAL" "$@""#),
-        "When the window changes its size, the command is told, and sees the new one."),
+        "When the window is resized, the command is notified and sees the new size."),
     Check::new("full-screen", 1, full_screen, Saboteur(r#""$REAL" "$@"; code=$?; stty -echo; exit $code"#),
-        "Full-screen programs work, and after them and after ^C the terminal is as before."),
+        "Full-screen programs work. After them, and after ^C, the terminal is as it was."),
     Check::new("killed-in-full-screen", 1, killed_in_full_screen, Saboteur(r#""$REAL" "$@"; exit $?"#),
-        "`kill -9` of the runner leaves the terminal as `kill -9` of the program alone does."),
+        "`kill -9` of the runner leaves the terminal as `kill -9` of the command alone would."),
     Check::new("gives-the-terminal-back", 1, gives_the_terminal_back, Saboteur(r#"shift; exec unshare --pid --fork --kill-child "$@""#),
-        "After a shell inside, whoever called has the terminal again, a script, too."),
+        "After a shell inside, the caller has the terminal again, even if it is a script."),
     Check::new("killed-shell-gives-it-back", 3, killed_shell_gives_it_back, Step(2),
-        "So it is when the shell inside is killed."),
+        "The caller has the terminal again even if the shell inside was killed."),
     Check::new("takes-no-terminal-from-a-shell", 1, takes_no_terminal_from_a_shell, Saboteur(TAKES_IT_AT_ITS_END),
-        "What ends in the background (^Z, bg) takes the terminal from nobody."),
+        "A container that ends in the background (^Z, bg) does not take the terminal."),
     Check::new("hangup", 1, hangup, Saboteur(r#"exec env --ignore-signal=HUP "$REAL" "$@""#),
-        "When its terminal is closed, it ends, though the kernel tells only the session's leader."),
+        "It ends when its terminal is closed, though the kernel tells only the session leader."),
 ];
 
-/// It passes on what the terminal has said to all.
+/// It passes on a signal that the terminal has sent to all.
 const PASSES_IT_ON: &str = r#"trap 'kill -INT $!' INT
     env --default-signal=INT "$REAL" "$@" <&0 & while kill -0 $!; do wait; done"#;
 
@@ -49,15 +49,15 @@ fn ctrl_c_once(runner: &Runner) -> Result<()> {
     let script = "count=0; trap 'count=$((count + 1)); echo count $count.' INT
         trap 'echo in all $count.' USR1; sleep 777 & echo ready; while :; do wait; done";
     let mut terminal = Terminal::before(&runner.command(["sh", "-c", script]))?;
-    // First it stands in what we say that we run.
+    // On a line of its own: the announcement has the word, too.
     terminal.enter("", "\nready")?;
-    // In the moment of the start ^C may come twice, rather than never: it has to be over.
+    // While the command starts, ^C may come twice, rather than never. Wait until that is over.
     at_rest(&terminal)?;
     let mut line = terminal.processes();
     line.retain(|process| process.command != "sleep 777");
     let (command, others) = line.split_last().context("nothing runs")?;
-    // Each in turn is stopped until the command has counted. If it passes on the terminal's signal
-    // then, that is counted once more; before, the two might be taken for one.
+    // Stops each process in turn until the command has counted. If that one then passes on the
+    // terminal's signal, it is counted again. If both came at once, they could count as one.
     for (count, late) in (1..).zip(others) {
         let late = Pid::from_raw(late.pid);
         kill(late, Signal::SIGSTOP)?;
@@ -66,19 +66,19 @@ fn ctrl_c_once(runner: &Runner) -> Result<()> {
         at_rest(&terminal)?;
         kill(late, Signal::SIGCONT)?;
         at_rest(&terminal)?;
-        ensure!(terminal.ended()?.is_none(), "^C ends the runner before its command");
+        ensure!(terminal.ended()?.is_none(), "^C ended the runner before its command");
         counted.context("after ^C")?;
-        // Of two signals a shell deals with that of the lower number first: SIGINT.
+        // Of two signals, a shell handles the one with the lower number first: SIGINT.
         kill(Pid::from_raw(command.pid), Signal::SIGUSR1)?;
-        terminal.wait_for(&format!("in all {count}.")).context("after ^C, and no more of them")?;
+        terminal.wait_for(&format!("in all {count}.")).context("after ^C, counted exactly once")?;
     }
     Ok(())
 }
 
-/// Waits until all wait for something: they have dealt with what they were sent.
+/// Waits until all processes wait for something: then they have handled every signal.
 fn at_rest(terminal: &Terminal) -> Result<()> {
     eventually(|| {
-        // Not even sleeping, stopped, or dead.
+        // Neither sleeping, nor stopped, nor a zombie.
         let awake = terminal.processes().into_iter().find(|it| !"STZ".contains(it.state));
         ensure!(awake.is_none(), "it does not come to rest: {awake:?}");
         Ok(())
@@ -92,12 +92,12 @@ fn ctrl_c_and_the_shell(runner: &Runner) -> Result<()> {
     terminal.enter("where=in; echo ready $((1 + 1))", "ready 2")?;
     terminal.keys("\x03")?;
     eventually(|| {
-        // As long as the shell deals with ^C, it throws away what is typed.
+        // While the shell handles ^C, it discards what is typed.
         terminal.keys("echo we are ${where}side\n")?;
         ensure!(terminal.shows("we are outside")? || terminal.shows("we are inside")?, "no answer");
         Ok(())
     })?;
-    ensure!(!terminal.shows("we are outside")?, "^C ends the shell");
+    ensure!(!terminal.shows("we are outside")?, "^C ended the shell");
     terminal.enter("exit", "it ended")
 }
 
@@ -109,7 +109,7 @@ fn ctrl_z_and_fg(runner: &Runner) -> Result<()> {
     terminal.enter("echo prompt $((1 + 1))", "prompt 2")?;
     terminal.keys("fg\n")?;
     let again = terminal.wait_for_state("sleep 777", 'S').context("after fg")?;
-    ensure!(again.pid == command.pid, "fg goes on with another process");
+    ensure!(again.pid == command.pid, "fg continued another process");
     terminal.keys("\x03")?;
     terminal.wait_for_no("sleep 777").context("after fg and ^C")?;
     terminal.enter("echo code=$?.", "code=130.")
@@ -126,7 +126,7 @@ fn ctrl_backslash(runner: &Runner) -> Result<()> {
 fn loses_no_early_key(runner: &Runner) -> Result<()> {
     for (key, code) in [("\x03", 130), ("\x1c", 131)] {
         let moments = runner.moments(Duration::from_secs(1))?.map(Some);
-        // And as it says its first word.
+        // And the moment of its first output.
         for moment in moments.chain([None; 10]) {
             let mut terminal = Terminal::before(&runner.command(["sleep", "777"]))?;
             terminal.keys("\n")?;
@@ -135,7 +135,7 @@ fn loses_no_early_key(runner: &Runner) -> Result<()> {
                 None => terminal.wait_for("Running")?,
             }
             terminal.keys(key)?;
-            let when = || format!("{key:?}, {moment:.1?} after the start (None: when it says so)");
+            let when = || format!("{key:?}, {moment:.1?} after the start (None: at its output)");
             let ended = terminal.end().with_context(when)?;
             ensure!(ended == code, "exit code {ended} after {}", when());
         }
@@ -162,20 +162,20 @@ fn at_the_prompt(runner: &Runner) -> Result<(Terminal, (String, Pid))> {
     Ok((terminal, state))
 }
 
-/// Starts a program that fills the screen, and waits until it has the terminal: until that leaves
-/// the editing of lines to the program.
+/// Starts a full-screen program, and waits until it has taken the terminal, that is, until the
+/// terminal leaves line editing to the program.
 fn start_full_screen(terminal: &mut Terminal, line: &str) -> Result<()> {
     terminal.keys(&format!("{line}\n"))?;
     eventually(|| {
         let raw = terminal.state()?.0.contains("-icanon");
-        raw.then_some(()).with_context(|| format!("{line} does not take the terminal"))
+        raw.then_some(()).with_context(|| format!("{line} did not take the terminal"))
     })
 }
 
-/// Waits for the end of what is called so, and for the shell to answer: the terminal's state then.
+/// Waits for the end of a program and for the shell to answer. Returns the terminal's state then.
 fn ends(terminal: &mut Terminal, name: &str) -> Result<(String, Pid)> {
     terminal.wait_for_no(name)?;
-    // What is typed is to be seen, too; only the shell can add it up.
+    // The typed line is shown, too; only the shell does the sum.
     terminal
         .enter("echo prompt $((1 + 1))", "prompt 2")
         .with_context(|| format!("after {name}"))?;
@@ -190,7 +190,7 @@ fn full_screen(runner: &Runner) -> Result<()> {
     start_full_screen(&mut terminal, &format!("{run} busybox vi {file}"))?;
     terminal.keys("Otwo")?;
     terminal.wait_for("I ").context("in vi, when it inserts")?;
-    // With more behind it at once, an ESC could be the start of a key's code.
+    // Wait after ESC: with more behind it, it could be the start of a key's code.
     terminal.keys("\x1b")?;
     terminal.wait_for("- ").context("in vi, after ESC")?;
     terminal.keys(":wq\r")?;
@@ -223,11 +223,11 @@ fn killed_in_full_screen(runner: &Runner) -> Result<()> {
         let first = terminal.processes().into_iter().next().context("nothing runs")?;
         kill(Pid::from_raw(first.pid), Signal::SIGKILL)?;
         let (settings, foreground) = ends(&mut terminal, vi)?;
-        ensure!(settings != before.0, "vi had not changed the terminal");
-        ensure!(foreground == before.1, "the shell does not get its terminal back");
+        ensure!(settings != before.0, "vi did not change the terminal");
+        ensure!(foreground == before.1, "the shell did not get its terminal back");
         left.push(settings);
     }
-    ensure!(left[0] == left[1], "the program alone leaves {:?}, and it {:?}", left[0], left[1]);
+    ensure!(left[0] == left[1], "alone it leaves {:?}, in the runner {:?}", left[0], left[1]);
     Ok(())
 }
 
@@ -237,20 +237,20 @@ fn gives_the_terminal_back(runner: &Runner) -> Result<()> {
 
 fn killed_shell_gives_it_back(runner: &Runner) -> Result<()> {
     has_it_after(runner, |terminal| {
-        // While a shell edits a line, the terminal's settings are its own.
+        // Not at its prompt: while a shell edits a line, it changes the terminal's settings.
         terminal.keys("sleep 778\n")?;
         let sleeps = terminal.wait_for_state("sleep 778", 'S')?;
         kill(Pid::from_raw(sleeps.parent), Signal::SIGKILL).context("kill the shell")
     })
 }
 
-/// How a shell inside is called: by what, and with which program in between, as sudo and cargo are.
-/// `sh` is a script, which has no job control, and `.` the shell at its prompt itself.
+/// How a shell inside is called: by what, and with which program in between, such as sudo or cargo.
+/// `sh` is a script, which has no job control; `.` is the shell at its prompt itself.
 const CALLERS: [(&str, &str); 6] =
     [("sh", ""), ("sh", "env"), ("sh", "sh"), (".", ""), (".", "env"), (".", "sh")];
 
-/// Calls each shell that there is inside, and has it ended. Then the caller must have the terminal,
-/// as before.
+/// Calls each shell that exists inside, and ends it. Then the caller must have the terminal, as
+/// before.
 fn has_it_after(runner: &Runner, end_it: fn(&mut Terminal) -> Result<()>) -> Result<()> {
     let has_bash = runner.run(["bash", "-c", "exit 3"])?.code == 3;
     for shell in if has_bash { vec!["sh", "bash"] } else { vec!["sh"] } {
@@ -271,7 +271,7 @@ fn call(
     let mut terminal = runner.terminal()?;
     let mut run = format!("{between} {} {shell}", terminal.run);
     if between == "sh" {
-        // With more to do, this shell stays.
+        // With another line to run, this shell does not exec the last one.
         let script = format!("{} {shell}\nexit $?", terminal.run);
         run = format!("sh {}", runner.put("between", script.as_bytes(), 0o644)?);
     }
@@ -287,13 +287,12 @@ fn call(
     let before = terminal.state()?;
     terminal.enter("\necho inside $((1 + 1))", "inside 2")?;
     end_it(&mut terminal)?;
-    // With which code does not matter: Debian's sh takes it for an error of its own that it cannot
-    // give the terminal back.
+    // The code does not matter: Debian's sh reports an error when it cannot give the terminal back.
     terminal.wait_for("ended with")?;
     same(&terminal.state()?, &before)?;
-    // First as it is typed, then as it is read.
+    // It is shown first as it is typed, then as it is read.
     terminal.enter("word", "word")?;
-    terminal.wait_for("got word.").context("what is read afterwards")?;
+    terminal.wait_for("got word.").context("reading a line afterwards")?;
     terminal.wait_for_state("sleep 777", 'S')?;
     terminal.keys("\x03")?;
     terminal.wait_for_no("sleep 777").context("^C afterwards")

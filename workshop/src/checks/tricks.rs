@@ -1,6 +1,6 @@
-//! What a shell has no command for. It is done inside a container, by this program: a check puts it
-//! there, and it succeeds if it gets out. These are plain system calls without safe wrappers of
-//! nix's: all the unsafe code there is.
+//! Tricks that a shell has no command for. This program does them in a container: a check puts it
+//! there, and it succeeds if it gets out. They are plain system calls for which nix has no safe
+//! wrappers, and they are all the unsafe code there is.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -17,11 +17,11 @@ use nix::libc;
 
 use crate::container::Runner;
 
-/// The case in which we do a trick.
+/// The name of the case in which we do a trick.
 pub(super) const TRICK: &str = "trick";
 
-/// Puts this program where the container sees it, with the libraries that it has loaded, as it need
-/// not be linked statically. Returns the words that start it for a trick.
+/// Puts this program where the container sees it, with the libraries that it has loaded, because it
+/// may be linked dynamically. Returns the words that start it for a trick.
 pub(super) fn put(runner: &Runner) -> Result<String> {
     let maps = fs::read_to_string("/proc/self/maps").context("read /proc/self/maps")?;
     let mut files: Vec<_> =
@@ -57,7 +57,7 @@ pub(super) fn inside(words: &[OsString]) -> Result<()> {
 fn connect(name: &str) -> Result<()> {
     let mut said = String::new();
     UnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?)?.read_to_string(&mut said)?;
-    ensure!(said == "hello", "the host says {said:?}");
+    ensure!(said == "hello", "the host answers {said:?}");
     Ok(())
 }
 
@@ -83,11 +83,11 @@ const READ: libc::c_long = 11;
 /// On the host: gives this thread, and what it starts, a session keyring with a key in it.
 pub(super) fn keep_a_key() -> Result<()> {
     let none = ptr::null::<libc::c_char>();
-    // SAFETY: without a name nothing is read.
+    // SAFETY: without a name, nothing is read.
     Errno::result(unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, none) })
         .context("keyctl join")?;
     let (kind, name, secret) = (c"user".as_ptr(), c"workshop".as_ptr(), c"secret".as_ptr());
-    // SAFETY: the strings end with a zero, and the secret is as long as is said.
+    // SAFETY: the strings end with a zero, and 6 is the length of the secret.
     let added =
         unsafe { libc::syscall(libc::SYS_add_key, kind, name, secret, 6usize, SESSION_KEYRING) };
     Errno::result(added).context("add_key")?;
@@ -99,7 +99,7 @@ fn read_the_key() -> Result<()> {
     // SAFETY: the strings end with a zero.
     let key = unsafe { libc::syscall(libc::SYS_keyctl, SEARCH, SESSION_KEYRING, kind, name, 0) };
     let key = Errno::result(key).context("keyctl search")?;
-    // SAFETY: the buffer is as long as is said.
+    // SAFETY: the length of the buffer is passed along.
     let read = unsafe { libc::syscall(libc::SYS_keyctl, READ, key, secret.as_mut_ptr(), 6usize) };
     Errno::result(read).context("keyctl read")?;
     ensure!(&secret == b"secret", "it is another key");

@@ -1,6 +1,6 @@
-//! The cgroups of a throw-away host, by which those of its containers are told from all others: a
-//! directory in each tree. In version 2 there is `host` in it for the host's own processes, for only
-//! a cgroup without any may have limited children.
+//! The cgroups of a throw-away host: a directory in each tree, which sets those of its containers
+//! apart from all others. In version 2 it contains `host` for the host's own processes, as only a
+//! cgroup without processes may have children with limits.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -16,18 +16,18 @@ use crate::machine::{Privilege, eventually};
 /// The controllers of step 5.
 const CONTROLLERS: [&str; 3] = ["pids", "memory", "cpu"];
 
-/// The cgroups of a host, as long as it is needed.
+/// The cgroups of a host, while it is needed.
 #[derive(Default)]
 pub(super) struct Sandbox {
     /// The directories.
     pub(super) dirs: Vec<PathBuf>,
-    /// The files by which a process joins.
+    /// The files through which a process joins.
     pub(super) procs: Vec<String>,
     held: Vec<Held>,
 }
 
 impl Sandbox {
-    /// Makes them, with this name, if root asks.
+    /// Makes them, with this name, if we are root.
     pub(super) fn create(privilege: Privilege, name: &OsStr) -> Result<Sandbox> {
         let mut sandbox = Sandbox::default();
         if privilege != Privilege::Root {
@@ -78,7 +78,7 @@ impl Drop for Sandbox {
 fn tree(controllers: &str) -> Result<Option<PathBuf>> {
     let mounts = fs::read_to_string("/proc/mounts").context("read /proc/mounts")?;
     for line in mounts.lines() {
-        // DEVICE PLACE KIND OPTION,OPTION...; a place may have a comma, too: /sys/fs/cgroup/cpu,cpuacct.
+        // DEVICE PLACE KIND OPTION,OPTION...; a place may have a comma: /sys/fs/cgroup/cpu,cpuacct.
         let fields: Vec<_> = line.split(' ').collect();
         let [_, place, kind, options, ..] = fields[..] else { continue };
         let options: Vec<_> = options.split(',').collect();
@@ -95,7 +95,7 @@ fn tree(controllers: &str) -> Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// Do the children of a cgroup have the controllers of step 5? In a hybrid layout none do.
+/// Do the children of a cgroup have the controllers of step 5? In a hybrid layout, none do.
 fn offers_all(dir: &Path) -> bool {
     let offered = fs::read_to_string(dir.join("cgroup.subtree_control")).unwrap_or_default();
     CONTROLLERS.iter().all(|controller| offered.split_whitespace().any(|name| name == *controller))
@@ -115,12 +115,12 @@ fn children(dir: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
 }
 
-/// The host's own cgroup, in each of the trees that a container could be limited in.
+/// The host's own cgroup, in each tree in which a container could be limited.
 pub fn trees() -> Vec<PathBuf> {
     env::split_paths(&env::var_os(CGROUPS).unwrap_or_default()).collect()
 }
 
-/// The cgroups on the host, its own left out: those of containers.
+/// The cgroups of containers: all on the host except its own.
 pub fn cgroups() -> BTreeSet<PathBuf> {
     let all = trees().into_iter().flat_map(|dir| children(&dir));
     all.filter(|dir| !dir.ends_with("host")).collect()

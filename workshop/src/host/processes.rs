@@ -7,14 +7,14 @@ use anyhow::{Context, Result};
 
 use crate::machine::eventually;
 
-/// A process as `/proc/PID/stat` and `cmdline` have it.
+/// A process as `/proc/PID/stat` and `cmdline` describe it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
     /// Its id.
     pub pid: i32,
     /// Its parent's id.
     pub parent: i32,
-    /// Its state: S is for sleeping, Z for zombie, T for stopped.
+    /// Its state: S for sleeping, Z for zombie, T for stopped.
     pub state: char,
     /// Its arguments, joined by spaces.
     pub command: String,
@@ -50,13 +50,13 @@ pub fn descendants(pid: i32) -> Vec<Process> {
     found
 }
 
-/// All that the processes of the host have open: the file, and whose it is.
+/// All files that the processes of the host have open, each with the process id.
 pub(super) fn open_files() -> BTreeSet<(String, String)> {
     let mut open = BTreeSet::new();
     for Process { pid, .. } in processes() {
         for fd in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
             let Ok(file) = fs::read_link(fd.path()) else { continue };
-            // Not what we read all this from.
+            // Leave out /proc, which we read all this from.
             if !file.starts_with("/proc") {
                 open.insert((file.display().to_string(), pid.to_string()));
             }
@@ -65,10 +65,10 @@ pub(super) fn open_files() -> BTreeSet<(String, String)> {
     open
 }
 
-/// Waits until a process, or one below it, is this command.
+/// Waits until a process, or one of its descendants, is this command.
 pub fn command_below(pid: i32, command: &str) -> Result<Process> {
     eventually(|| {
         let mut all = process(pid).into_iter().chain(descendants(pid));
-        all.find(|process| process.command == command).context("the command does not start")
+        all.find(|process| process.command == command).context("the command did not start")
     })
 }

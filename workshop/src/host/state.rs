@@ -1,4 +1,4 @@
-//! What a container must leave as it was: the host's name, mounts, processes, cgroups, open files.
+//! What a container must not change: the host's name, mounts, processes, cgroups and open files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,8 +10,8 @@ use super::cgroups::cgroups;
 use super::processes::{open_files, processes};
 use crate::machine::eventually;
 
-/// What a container must leave as it was, by kind. Of each thing there is first what is said of it,
-/// and then what tells it from others.
+/// What a container must not change, by kind. Each thing has the words that describe it, and the
+/// words that identify it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State(BTreeMap<&'static str, BTreeSet<(String, String)>>);
 
@@ -21,8 +21,8 @@ impl State {
         let mountinfo = fs::read_to_string("/proc/self/mountinfo").context("read mountinfo")?;
         let mut mounts = BTreeSet::new();
         for line in mountinfo.lines() {
-            // Behind the dash are the options of the whole filesystem. Anybody may change them, from
-            // another mount of it. The fifth field is the mount point (`man 5 proc_pid_mountinfo`).
+            // After the dash come the options of the whole filesystem, which may change through any
+            // of its mounts. The fifth field is the mount point (`man 5 proc_pid_mountinfo`).
             let mount = line.split(" - ").next().unwrap_or(line);
             let point = mount.split(' ').nth(4).unwrap_or(mount);
             mounts.insert((point.to_owned(), mount.to_owned()));
@@ -38,7 +38,7 @@ impl State {
         ])))
     }
 
-    /// Waits until the host is as it was: what was killed may still be on its way out.
+    /// Waits until the host is as it was: killed processes may still be exiting.
     pub fn restored(&self) -> Result<()> {
         eventually(|| {
             let now = State::now()?;
@@ -60,7 +60,7 @@ impl State {
         let (old, new) = (&self.0[kind], &now.0[kind]);
         let more: BTreeSet<_> = new.difference(old).map(|(said, _)| said).collect();
         let mut less: BTreeSet<_> = old.difference(new).map(|(said, _)| said).collect();
-        // If anybody removes a directory, what is mounted on it goes, on every host: not our doing.
+        // If somebody removes a directory, a mount on it goes away on every host: not our doing.
         less.retain(|said| kind != "mounts" || Path::new(said).exists());
         ensure!(more.is_empty(), "{kind} on the host that were not there before: {more:?}");
         ensure!(less.is_empty(), "{kind} on the host that are gone: {less:?}");
