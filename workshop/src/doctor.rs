@@ -18,7 +18,7 @@ use crate::temp::TempDir;
 use crate::workspace::cargo;
 use advice::{advice, surroundings};
 
-/// Test whether the steps run on this machine, and what to type if they do not
+/// Test whether the steps run on this machine, and say what to type if they do not
 #[derive(clap::Args)]
 pub struct Args {}
 
@@ -172,7 +172,7 @@ fn built(step: &Step) -> Result<PathBuf> {
 /// Runs a step, with words `before` it.
 fn try_step(step: &Step, before: &str, program: &Path, rootfs: Option<&Path>) -> Result<()> {
     let mut command = Command::new("env");
-    // This env is for sudo, which drops the environment.
+    // The second env is for sudo, which drops the environment.
     command.args(before.split_whitespace()).arg("env");
     command.args(rootfs.map(|rootfs| format!("ROOTFS={}", rootfs.display())));
     command.arg(program).arg("run");

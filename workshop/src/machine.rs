@@ -60,7 +60,7 @@ pub fn patience() -> Duration {
     Duration::from_secs(seconds.unwrap_or(30)) * slowness()
 }
 
-/// Tries until it succeeds, or until our patience ends. Then it returns the last error.
+/// Tries until it succeeds. When our patience ends, returns the last error.
 pub fn eventually<T>(mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
     let end = Instant::now() + patience();
     loop {

@@ -150,7 +150,7 @@ fn knows_nothing_of_the_host(runner: &Runner) -> Result<()> {
                 ensure!(open.code <= 1, "exit code {}: {}", open.code, open.stderr);
                 let open = open.text();
                 let file = open.lines().find(|it| it.contains(" -> /") && !it.contains(" 0 -> "));
-                ensure!(file.is_none(), "PID 1 has a file of the host's open: {file:?}");
+                ensure!(file.is_none(), "PID 1 has a file of the host open: {file:?}");
                 said += &open;
             }
             let told = said.split(['\0', '\n']).find(|line| line.contains(secret.as_ref()));

@@ -260,7 +260,7 @@ fn proc_1_exe(runner: &Runner) -> Result<()> {
     chown(&copy, Some(is.uid()), Some(is.gid()))?;
     mount(Some(&*copy), &program, None::<&str>, MsFlags::MS_BIND, None::<&str>).context("mount")?;
     runner.sh("chmod 1755 /proc/1/exe; exit 0")?.expect(0)?;
-    ensure!(fs::metadata(&program)?.mode() & 0o7777 == 0o755, "{GETS_OUT}, by its own binary");
+    ensure!(fs::metadata(&program)?.mode() & 0o7777 == 0o755, "{GETS_OUT}, through its own binary");
     Ok(())
 }
 
@@ -309,7 +309,7 @@ fn group_signal(runner: &Runner) -> Result<()> {
     let said = end(group.env("caller", runner.caller.join(" ")))?;
     match said.text().as_str() {
         "143\n" => Ok(()),
-        "138\n" => bail!("{GETS_OUT}: a process of the host's has the signal"),
+        "138\n" => bail!("{GETS_OUT}: a process of the host got the signal"),
         other => bail!("it printed {other:?}, and on standard error {:?}", said.stderr),
     }
 }

@@ -161,7 +161,7 @@ fn lets_go_of_the_host(runner: &Runner) -> Result<()> {
     on_the_host("mount -t tmpfs of-the-host /mnt")?;
     let inside = runner.run(["cat", "/proc/self/mountinfo"])?.expect(0)?.text();
     let left = inside.lines().find(|line| line.contains("of-the-host"));
-    ensure!(left.is_none(), "a mount of the host's is inside: {left:?}");
+    ensure!(left.is_none(), "a mount of the host is inside: {left:?}");
     Ok(())
 }
 
@@ -174,7 +174,7 @@ fn root_cannot_leave(runner: &Runner) -> Result<()> {
         "mkdir -p /mnt && mount --rbind / /mnt && chroot /mnt chroot /proc/self/fd/5{up} ls {host} 5</"
     );
     let said = runner.sh(&script)?.text();
-    ensure!(!said.contains(&host), "`chroot` and `..` lead to a file of the host's");
+    ensure!(!said.contains(&host), "`chroot` and `..` lead to a file of the host");
     Ok(())
 }
 
@@ -182,7 +182,7 @@ fn no_symlink_leads_out(runner: &Runner) -> Result<()> {
     let host = format!("{}-not", runner.put("both", b"", 0o644)?);
     fs::write(&host, "")?;
     let rootfs = runner.own_rootfs()?.display().to_string();
-    runner.run(["--rootfs", &rootfs, "true"])?.expect(0).context("as it was")?;
+    runner.run(["--rootfs", &rootfs, "true"])?.expect(0).context("before any change")?;
     for name in ["proc", "dev", "sys"] {
         on_the_host(&format!("cd {rootfs} && rmdir {name} && ln -s .. {name}"))?;
         let said = runner.run(["--rootfs", &rootfs, "ls", &format!("/{name}{host}")])?;

@@ -116,7 +116,7 @@ fn cpu_limit(runner: &Runner) -> Result<()> {
         let files = cgroups().into_iter().map(|dir| dir.join("cpu.stat"));
         let stat: String = files.filter_map(|file| fs::read_to_string(file).ok()).collect();
         let times = stat.lines().find_map(|line| line.strip_prefix("nr_throttled "));
-        ensure!(times.is_some_and(|times| times != "0"), "it was throttled {times:?} times");
+        ensure!(times.is_some_and(|times| times != "0"), "it was throttled this often: {times:?}");
         Ok(())
     })?;
     running.end_by(SIGTERM, 143)

@@ -70,7 +70,7 @@ fn ctrl_c_once(runner: &Runner) -> Result<()> {
         counted.context("after ^C")?;
         // Of two signals, a shell handles the one with the lower number first: SIGINT.
         kill(Pid::from_raw(command.pid), Signal::SIGUSR1)?;
-        terminal.wait_for(&format!("in all {count}.")).context("after ^C, counted exactly once")?;
+        terminal.wait_for(&format!("in all {count}.")).context("after ^C, which must come only once")?;
     }
     Ok(())
 }
@@ -80,7 +80,7 @@ fn at_rest(terminal: &Terminal) -> Result<()> {
     eventually(|| {
         // Neither sleeping, nor stopped, nor a zombie.
         let awake = terminal.processes().into_iter().find(|it| !"STZ".contains(it.state));
-        ensure!(awake.is_none(), "it does not come to rest: {awake:?}");
+        ensure!(awake.is_none(), "it does not settle: {awake:?}");
         Ok(())
     })
 }
