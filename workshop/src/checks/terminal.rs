@@ -70,7 +70,7 @@ fn ctrl_c_once(runner: &Runner) -> Result<()> {
         counted.context("after ^C")?;
         // Of two signals, a shell handles the one with the lower number first: SIGINT.
         kill(Pid::from_raw(command.pid), Signal::SIGUSR1)?;
-        terminal.wait_for(&format!("in all {count}.")).context("after ^C, which must come only once")?;
+        terminal.wait_for(&format!("in all {count}.")).context("after one ^C")?;
     }
     Ok(())
 }
