@@ -123,7 +123,8 @@ fn a_step_that_is_to_fail_fails() -> Result<()> {
 /// What each step keeps.
 fn matrix() -> Result<()> {
     let numbers: String = (1..=STEPS.len()).map(|step| format!(" {step} |")).collect();
-    let mut table = format!("| what is owed |{numbers}\n| --- |{}\n", " - |".repeat(STEPS.len()));
+    let mut table =
+        format!("| what the step must do |{numbers}\n| --- |{}\n", " - |".repeat(STEPS.len()));
     for check in checks::all() {
         table += &format!("| {} `{}` |", check.proves, check.id);
         for number in 1..=STEPS.len() {
@@ -146,7 +147,7 @@ fn known_limits() -> Result<()> {
         Where::If(condition, _) => format!("**open** {condition}"),
     };
     let mut table = String::from(
-        "| way out | what is not kept yet | as root | in a user namespace | why | closed by step |\n\
+        "| way out | what does not hold yet | as root | in a user namespace | why | closed by step |\n\
          | --- | --- | --- | --- | --- | --- |\n",
     );
     for check in checks::every().filter(|check| check.from > STEPS.len()) {
