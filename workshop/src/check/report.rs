@@ -76,7 +76,7 @@ pub(super) fn tell(
         }
     }
     if !open.is_empty() {
-        writeln!(out, "Known ways out, still open (book/src/ways-out.md): {}", open.join(", "))?;
+        writeln!(out, "Known ways out that are open (book/src/ways-out.md): {}", open.join(", "))?;
     }
     Ok(ExitCode::from(u8::from(fail || !holds)))
 }
