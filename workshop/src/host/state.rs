@@ -62,8 +62,8 @@ impl State {
         let mut less: BTreeSet<_> = old.difference(new).map(|(said, _)| said).collect();
         // If somebody removes a directory, a mount on it goes away on every host: not our doing.
         less.retain(|said| kind != "mounts" || Path::new(said).exists());
-        ensure!(more.is_empty(), "{kind} on the host that were not there before: {more:?}");
-        ensure!(less.is_empty(), "{kind} on the host that are gone: {less:?}");
+        ensure!(more.is_empty(), "new {kind} on the host: {more:?}");
+        ensure!(less.is_empty(), "{kind} that are gone from the host: {less:?}");
         Ok(())
     }
 }
