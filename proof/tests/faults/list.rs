@@ -1,4 +1,4 @@
-//! The faults: every system call that a step makes on purpose, and what is to come of its failure.
+//! The faults: every system call that a step makes on purpose, and what must happen when it fails.
 
 use std::ops::RangeInclusive;
 
@@ -9,32 +9,32 @@ use workshop::steps::STEPS;
 pub struct Fault {
     pub steps: RangeInclusive<usize>,
     pub who: Who,
-    /// A name, and a part of its arguments. The first one such.
+    /// The first call with this name and these words in its arguments.
     pub call: &'static str,
-    /// The first one after this call.
+    /// Only calls after this one.
     pub after: Option<&'static str>,
     pub purpose: &'static str,
     pub errno: Errno,
     pub then: Then,
-    /// Which calls of that name fail after it, too: as strace has it, `+` is for all, `+2` for every
-    /// second.
+    /// Which later calls of that name fail, too, in strace's syntax: `+` is all of them, `+2` every
+    /// second one.
     pub again: &'static str,
-    /// What runs in the container.
+    /// The command in the container.
     pub command: &'static [&'static str],
 }
 
-/// What comes of a fault. Words are those that the line must have, for they name the call.
+/// What must happen. The line must contain the words, which name the call.
 #[derive(Clone, Copy)]
 pub enum Then {
-    /// 125, and nothing was started.
+    /// It ends with 125 and has not started the command.
     Stops(&'static str),
-    /// 125, and the command, which may have been running, is gone.
+    /// It ends with 125, and the command, which may have been running, is gone.
     Ends(&'static str),
-    /// The command could not be executed: this code.
+    /// The command could not be executed. It ends with this code.
     Unexecuted(u8, &'static str),
-    /// Nothing: this is why.
+    /// Nothing happens, for this reason.
     Ignored(&'static str),
-    /// The code is the command's, and something is left on the host until the next run.
+    /// It ends with the command's code and leaves something on the host until the next run.
     Leaves(&'static str),
 }
 
@@ -59,7 +59,7 @@ impl Fault {
     }
 }
 
-/// From this step on.
+/// This step and all later ones.
 const fn from(step: usize) -> RangeInclusive<usize> {
     step..=STEPS.len()
 }
@@ -76,18 +76,19 @@ const fn fault(
     Fault { steps, who, call, after: None, purpose, errno, then, again: "", command }
 }
 
-/// For faults that come while the command is there: it has to stay for a moment.
+/// For faults that happen while the command runs: it has to stay for a moment.
 const SLEEP: &[&str] = &["/bin/sleep", "0.3"];
-/// Sends PID 1 a signal, which that passes on. Twice, for its own first one fails, too.
+/// Sends PID 1 a signal, which PID 1 passes on. It sends two, because its own first kill fails,
+/// too.
 const SIGNAL: &[&str] = &["/bin/sh", "-c", "kill -WINCH 1 2>/dev/null; kill -WINCH 1; sleep 0.3"];
 
 const SIGNALS: &str = "rt_sigprocmask SIG_BLOCK, ~[CONT";
-/// pthread_sigmask(3) returns its error, and nix 0.31 looks into errno. (There is but EINVAL, for a bad
-/// first argument.)
+/// pthread_sigmask(3) returns its error, but nix 0.31 looks into errno. (The only error is EINVAL,
+/// for an invalid first argument.)
 const NIX: &str = "nix does not see it";
 const CLEANS: &str = "cleaning up after killed runs is for the next run, too";
 
-/// In the order in which they are called.
+/// In the order of the calls.
 #[rustfmt::skip] // A line each.
 pub static FAULTS: &[Fault] = &[
     // The first wall.
@@ -121,7 +122,7 @@ pub static FAULTS: &[Fault] = &[
     fault(from(5), Run, "statx /step0", "has another run removed it", EACCES, Ignored("taken for removed, and another one is made")).after("flock LOCK_EX"),
     fault(from(5), Run, "openat pids.max", "the limit", EACCES, Stops("write 20 to")),
     fault(from(5), Run, "write \"20\"", "the limit", EINVAL, Stops("write 20 to")).after("openat pids.max"),
-    // PID 1 comes.
+    // PID 1 starts.
     fault(from(3), Run, "clone3", "a process for PID 1", EAGAIN, Stops("start /proc/self/exe")),
     fault(from(3), Run, "clone3", "a process for PID 1", ENOMEM, Stops("start /proc/self/exe")),
     fault(from(3), Child, "execve \"/proc/self/exe\"", "PID 1 is this program", EACCES, Stops("start /proc/self/exe")),
@@ -179,7 +180,7 @@ pub static FAULTS: &[Fault] = &[
     fault(1..=2, Command, "execve \"/bin/echo\"", "the command", ENOENT, Unexecuted(127, "exec: \"/bin/echo\"")),
     fault(from(3), Command, "execve \"/bin/echo\"", "the command, whose file is there", ENOENT, Unexecuted(126, "exec: the interpreter of \"/bin/echo\"")),
     fault(from(3), Child, SIGNALS, "signals wait again", EINVAL, Ignored(NIX)).after("clone3"),
-    // Both wait.
+    // Both processes wait.
     fault(from(3), Child, "signalfd4", "to hear of signals", EMFILE, Ends("signalfd")),
     fault(from(3), Run, "waitid P_ALL", "who has ended", EINVAL, Ignored("nix says so of a death by real-time signal")).with(SLEEP),
     fault(from(3), Child, "waitid P_ALL", "who has ended", EINVAL, Ignored("nix says so of a death by real-time signal")).with(SLEEP),
@@ -191,24 +192,24 @@ pub static FAULTS: &[Fault] = &[
     fault(from(3), Child, "read signalfd", "signals", EIO, Ends("read signalfd")).with(SLEEP),
     fault(from(3), Child, "kill SIGWINCH", "pass a signal on", ESRCH, Ignored("it was too late")).with(SIGNAL),
     fault(from(3), Run, "openat \"/dev/tty\"", "is a shell of the container still in the foreground", EACCES, Ignored("the terminal stays as it is")),
-    // And the cgroup goes.
+    // The cgroup is removed.
     fault(from(5), Run, "rmdir /step0", "the cgroup", EBUSY, Ignored("it is tried again")),
     fault(from(5), Run, "rmdir /step0", "the cgroup", EPERM, Leaves("rmdir")).again("+"),
 ];
 
-/// Calls that have no fault of their own, beside those that nobody makes on purpose: they cannot
-/// fail, or nothing depends on it.
+/// Calls that need no fault, besides those that nobody makes on purpose: they cannot fail, or
+/// nothing depends on them.
 #[rustfmt::skip]
 pub const NO_FAULT: &[&str] = &[
-    // They only ask.
+    // These only ask.
     "getpid", "lseek", "umask", "fcntl F_GETFD", "fstat", "statx \"\"",
-    // What libc does around a spawn: it blocks all signals, and has the child reset their actions.
+    // libc makes these around a spawn: it blocks all signals and has the child reset their actions.
     "rt_sigprocmask SIG_BLOCK, ~[", "rt_sigprocmask SIG_SETMASK", "rt_sigprocmask SIG_BLOCK, NULL",
-    // By std, when a file is dropped. Linux lets go of it whatever it answers (`man 2 close`), which
-    // an injected fault would not.
+    // std makes these when a file is dropped. Linux closes the file even if the call fails (`man 2
+    // close`), but an injected fault would prevent that.
     "close", "flock LOCK_UN",
-    // Only where there is no sysfs: the faults of that mount that fail `again` try them.
+    // Only without sysfs. The faults of that mount that fail `again` try these.
     "mount \"/sys/fs\"", "statx \"/sys/fs\"",
-    // Only in version 2 of cgroups: without an answer the next cgroup up is looked at.
+    // Only with cgroup version 2. If they fail, the step looks at the next cgroup above.
     "openat cgroup.subtree_control", "read cgroup.subtree_control", "statx cgroup.type",
 ];
