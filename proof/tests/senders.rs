@@ -17,12 +17,13 @@ use workshop::terminal::Terminal;
 
 /// For readers of the snapshot.
 const LEGEND: &str = "\
-A number is the exit code of a command that does nothing about the signal; behind a comma stands
-that of one which catches it, and exits with 7 then. A real-time signal has no name in nix: `run`
-can only say that it does not pass it on. To a process group it goes twice, from the sender and
-from `run`: the command sees it once or twice. `run` exits, and does not die of SIGINT, so bash
-takes it that the command has dealt with ^C, and goes on. A shell inside cannot see that it is in
-the background (the group in front has no number for it), and takes the terminal.
+The first number is the exit code of a command that does nothing about the signal. The number after
+the comma is that of a command that catches the signal and then exits with 7. nix has no names for
+real-time signals, so `run` can only say that it does not pass them on. A signal to a process group
+comes from the sender and from `run`, so the command sees it once or twice. On ^C `run` exits and
+does not die of SIGINT, so bash assumes that the command has handled ^C, and goes on with its loop.
+A shell inside cannot see that it is in the background, because the foreground group has no number
+inside. So it takes the terminal.
 ";
 
 /// Goes before every script, whose arguments are `PROGRAM run`. Each job has its own process group,
@@ -208,7 +209,7 @@ fn shell_in_the_background(runner: &Runner) -> Result<String> {
         match (terminal.shows("Stopped")?, terminal.ended()?) {
             (true, _) => Ok("stops".to_owned()),
             (false, Some(_)) => Ok("bash loses the terminal, and ends".to_owned()),
-            _ => bail!("neither does the shell stop, nor bash end"),
+            _ => bail!("the shell does not stop, and bash does not end"),
         }
     })
 }

@@ -15,12 +15,11 @@ use workshop::steps::STEPS;
 
 /// For readers of the snapshot.
 const LEFT_OUT: &str = "\
-Not counted, for it depends on the machine, on the versions of libc and Rust, or on the moment:
-what is called before main and after it, and by the command; memory; signals' masks and handlers;
-the looks (poll, waitid, read of the signalfd) before a child is reaped; what only asks (getcwd, or
-the fstat and lseek of an open file); umask; cgroups above the test's own; what only some kernels
-have (five files in /proc, the limit of swap). A file is read once, however long it is, and a
-directory, too.
+Not counted, because it depends on the machine, on the versions of libc and Rust, or on timing:
+calls before and after main, and calls of the command; memory; signal masks and handlers; the looks
+(poll, waitid, read of the signalfd) before a child is reaped; calls that only ask (getcwd, or fstat
+and lseek of an open file); umask; cgroups above the test's own; files that only some kernels have
+(five in /proc, the limit of swap). Reading a file or a directory counts once, however long it is.
 ";
 
 /// What only some kernels have.
