@@ -1,10 +1,10 @@
 //! How all our test programs run what they test: as cases.
 //!
-//! A `case` runs on a throw-away host. The test program starts itself there with the name of the
-//! case, which then calls the closure. The text that the closure returns is what the case `said`.
-//! `here` is for what needs no host, such as a table of what other cases said. If a machine does
-//! not have what a case needs, the case is *ignored* with the reason, or fails if `NO_TEST_IGNORED`
-//! is set. A case for another machine (`only_if`) is always ignored.
+//! A `case` runs on a throw-away host. The test program starts itself again there with the case's
+//! name, and that process calls the closure. What the closure returns is what the case `said`. `here`
+//! is for what needs no host, such as a table of what other cases said. If a machine does not have
+//! what a case needs, the case is *ignored* with the reason, or fails if `NO_TEST_IGNORED` is set. A
+//! case for another machine (`only_if`) is always ignored.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;

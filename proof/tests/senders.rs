@@ -153,7 +153,7 @@ fn caught_there(runner: &Runner, name: &str, event: Event) -> Result<String> {
     let catching = format!("trap 'exit 7' {name}; echo ready; while :; do sleep 0.05; done");
     let mut terminal = Terminal::before(&runner.command(["sh", "-c", &catching]))?;
     terminal.keys("\n")?;
-    // The word is first part of the line that announces the command.
+    // First the word appears in the line that announces the command.
     terminal.wait_for("Running")?;
     terminal.wait_for("\nready")?;
     event(&mut terminal)?;
