@@ -32,7 +32,7 @@ pub struct Args {
     /// The version of cgroups in the VM
     #[arg(long, value_name = "VERSION", value_enum, default_value = "v2")]
     cgroups: Cgroups,
-    /// The kernel, such as /boot/vmlinuz [default: the distribution's cloud kernel, downloaded]
+    /// The kernel, such as /boot/vmlinuz [default: the distribution's for clouds, downloaded]
     #[arg(long, value_name = "FILE")]
     kernel: Option<PathBuf>,
     /// Boot this root filesystem with its own /sbin/init instead
@@ -51,8 +51,8 @@ enum Cgroups {
     V2,
 }
 
-/// Downloads a kernel: Debian's newest cloud kernel or Ubuntu's newest kernel for VMs, with what we
-/// need built in. The move at the end makes sure that it is complete.
+/// Downloads a kernel: the newest of Debian's for clouds, or of Ubuntu's for VMs, with what we need
+/// built in. It is complete, or not there.
 const FETCH: &str = r#"
 set -e
 newest() { apt-cache depends "$1" | sed -n 's/^ *Depends: \(linux-image-.*\)/\1/p' | head -n 1; }
@@ -78,7 +78,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     fs::create_dir_all(&cache).with_context(|| format!("mkdir {}", cache.display()))?;
     let kernel = args.kernel.clone().unwrap_or(cache.join("vmlinuz"));
     if args.kernel.is_none() && !kernel.exists() {
-        println!("vm: downloading a kernel");
+        println!("vm: fetching a kernel");
         let place = TempDir::below(&cache, "kernel-")?;
         output(Command::new("sh").args(["-c", FETCH]).current_dir(place.path()))
             .context("download a kernel (--kernel takes one from a file)")?;
