@@ -32,7 +32,7 @@ pub fn run(step: &'static str, all: &'static [Transcript]) -> ExitCode {
         let root = STEPS.iter().any(|row| row.name == step && row.root)
             || ["mounts", "without-privilege"].contains(name);
         case(*name, Needs::root_if(root), || play(typed)).then(move |seen| {
-            // Debian's busybox runs `ps` inside its shell, and shows that in the name.
+            // Debian's busybox runs `ps` inside its shell, and says so.
             insta::with_settings!({ filters => vec![(r"\{(\w+)\} /bin/sh", "$1")] }, {
                 recorded(&format!("{step}/{name}"), seen);
             });
@@ -42,7 +42,7 @@ pub fn run(step: &'static str, all: &'static [Transcript]) -> ExitCode {
     case::run(2, all.iter().map(case_of).collect())
 }
 
-/// Types the lines. Returns them together with their output.
+/// Types the lines, and shows them with what they say.
 fn play(typed: &[&str]) -> Result<String> {
     nix::unistd::sethostname("host").context("sethostname")?;
     let path = format!("{}:{}", programs().display(), env::var("PATH")?);
