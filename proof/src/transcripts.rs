@@ -1,4 +1,4 @@
-//! Transcripts: what is typed, and what is then to be seen, for the book.
+//! Transcripts for the book: what is typed, and what then appears.
 
 use std::env;
 use std::io::Write;
@@ -10,8 +10,9 @@ use workshop::steps::STEPS;
 use crate::case::{self, Case, Needs, case, recorded};
 use crate::programs::programs;
 
-/// A session, line by line: `$ ` stands before what is typed on the host, `# ` before what is typed
-/// into the shell that the line before has started. In front is its name, which is its snapshot's.
+/// The name of a transcript, which is also the name of its snapshot, and its lines. A line that
+/// begins with `$ ` is typed on the host. A line that begins with `# ` is typed into the shell that
+/// the line before started.
 pub type Transcript = (&'static str, &'static [&'static str]);
 
 /// Makes the `main` of a test program that plays the transcripts of a step.
@@ -27,7 +28,7 @@ macro_rules! transcripts {
 /// What `transcripts!` calls.
 pub fn run(step: &'static str, all: &'static [Transcript]) -> ExitCode {
     let case_of = |(name, typed): &'static Transcript| -> Case {
-        // A user namespace has to show more mounts, and has but one user.
+        // In a user namespace there are more mounts and only one user, so these need root.
         let root = STEPS.iter().any(|row| row.name == step && row.root)
             || ["mounts", "without-privilege"].contains(name);
         case(*name, Needs::root_if(root), || play(typed)).then(move |seen| {
@@ -48,7 +49,8 @@ fn play(typed: &[&str]) -> Result<String> {
     let mut seen = String::new();
     let mut lines = typed.iter().peekable();
     while let Some(line) = lines.next() {
-        let command = line.strip_prefix("$ ").with_context(|| format!("{line:?} is for nobody"))?;
+        let command =
+            line.strip_prefix("$ ").with_context(|| format!("{line:?} has no `$ ` before it"))?;
         let mut inside = String::new();
         while let Some(line) = lines.next_if(|line| line.starts_with("# ")) {
             inside += &format!("echo '{}'\n{}\n", line.replace('\'', r"'\''"), &line[2..]);

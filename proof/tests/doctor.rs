@@ -1,7 +1,7 @@
-//! `cargo workshop doctor` on machines where something is in the way.
+//! `cargo workshop doctor` on machines with a problem.
 //!
-//! Each machine is a directory with the directories of this one in it, and our programs. A script
-//! spoils it, and starts the doctor there.
+//! Each machine is a directory that holds the directories of this machine and our programs. A
+//! script breaks something in it and starts the doctor there.
 
 use std::process::{Command, ExitCode};
 use std::slice;
@@ -20,10 +20,10 @@ const MACHINE: &str = r#"
     mount --bind $PROGRAMS m/steps; cp -r $ROOTFS m/rootfs
     export ROOTFS=/rootfs PATH=/fake:$PATH
     user="setpriv --reuid 65534 --regid 65534 --clear-groups"
-    # Whom sudo allows what.
+    # Sets the rules of sudo.
     sudo_for() { echo "$1" > s; chmod 440 s; mount --bind s m/etc/sudoers; }
     all="ALL ALL=(ALL) NOPASSWD: ALL"
-    # A program that fails, and why.
+    # Makes a program that fails, with this message.
     fails() { printf '#!/bin/sh\necho "%s" >&2; exit 1\n' "$2" > m/fake/$1; chmod +x m/fake/$1; }
     doctor() {
         mount --rbind m m; cd m; pivot_root . .; umount -l .; cd /
@@ -31,7 +31,8 @@ const MACHINE: &str = r#"
     }
 "#;
 
-/// A machine: its name, the program that it takes, how it is made, and what the doctor says there.
+/// A machine: its name, the program it needs, the script that makes it, and what the doctor must
+/// say.
 type Machine = (&'static str, &'static str, &'static str, &'static [&'static str]);
 
 #[rustfmt::skip] // a table
