@@ -88,7 +88,7 @@ fi
 cd "$1"
 chown -R 1000:1000 rootfs
 find "$2" -type d -exec chmod a+rwx {} +
-find "$2" -name .cargo-lock -exec chmod a+rw {} +
+find "$2" -maxdepth 2 \( -name .cargo-lock -o -name '*.d' \) -type f -exec chmod a+rw {} +
 enters "$1" && enters "$2"
 "#;
 
