@@ -1,6 +1,6 @@
 //! What an ordinary user types, and sees: transcripts for the book's page "Without root".
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use anyhow::Result;
 use proof::book::blocks::as_user;
