@@ -31,7 +31,7 @@ pub fn run(step: &'static str, all: &'static [Transcript]) -> ExitCode {
         // In a user namespace there are more mounts and only one user, so these need root.
         let root = STEPS.iter().any(|row| row.name == step && row.root)
             || ["mounts", "without-privilege"].contains(name);
-        case(*name, Needs::root_if(root), || play(typed)).then(move |seen| {
+        case(*name, Needs::root_if(root), || play(typed, || Command::new("sh"))).then(move |seen| {
             // Debian's busybox runs `ps` inside its shell, and says so.
             insta::with_settings!({ filters => vec![(r"\{(\w+)\} /bin/sh", "$1")] }, {
                 recorded(&format!("{step}/{name}"), seen);
@@ -42,8 +42,8 @@ pub fn run(step: &'static str, all: &'static [Transcript]) -> ExitCode {
     case::run(2, all.iter().map(case_of).collect())
 }
 
-/// Types the lines, and shows them with what they say.
-fn play(typed: &[&str]) -> Result<String> {
+/// Types the lines into shells, and shows them with what they say.
+pub fn play(typed: &[&str], shell: fn() -> Command) -> Result<String> {
     nix::unistd::sethostname("host").context("sethostname")?;
     let path = format!("{}:{}", programs().display(), env::var("PATH")?);
     let mut seen = String::new();
@@ -55,7 +55,7 @@ fn play(typed: &[&str]) -> Result<String> {
         while let Some(line) = lines.next_if(|line| line.starts_with("# ")) {
             inside += &format!("echo '{}'\n{}\n", line.replace('\'', r"'\''"), &line[2..]);
         }
-        let mut shell = Command::new("sh");
+        let mut shell = shell();
         shell.args(["-c", &format!("exec 2>&1; {command}")]).env_remove("TMPDIR");
         shell.env("PATH", &path).env("TERM", "xterm");
         let mut shell = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;

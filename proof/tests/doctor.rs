@@ -36,7 +36,7 @@ const MACHINE: &str = r#"
 type Machine = (&'static str, &'static str, &'static str, &'static [&'static str]);
 
 #[rustfmt::skip] // a table
-const MACHINES: [Machine; 14] = [
+const MACHINES: [Machine; 15] = [
     ("password", "sudo", "sudo_for 'ALL ALL=(ALL) ALL'; doctor $user", &[
         "✔ root: by sudo, which will ask for your password\n",
         "· step 5: not tried, since sudo would ask for your password\n    sudo -v && cargo workshop doctor\n",
@@ -63,7 +63,14 @@ const MACHINES: [Machine; 14] = [
     ("bwrap", "bwrap", "doctor bwrap --ro-bind / / --dev /dev --proc /proc", &[
         "✘ step 5: step05-cgroups: mkdir in ", "EROFS: Read-only file system\n    sudo mount -o remount",
     ]),
-    ("user-namespace", "unshare", "doctor unshare -Ur", &["✔ root: you are\n", "✔ step 4: runs\n"]),
+    ("user-namespace", "unshare", "doctor $user unshare -Ur", &[
+        "✔ root: you are, of a user namespace\n", "✔ step 4: runs\n",
+        "✘ step 5: step05-cgroups: mkdir in ", "    exit, and outside of `unshare -Ur`: cargo workshop doctor\n",
+        "If that does not help: book/src/troubleshooting.md\n",
+    ]),
+    ("sudo-rs", "sudo", "fails sudo 'sudo: interactive authentication is required'; doctor $user", &[
+        "✔ root: by sudo, which will ask for your password\n", "What could be tried runs here.\n",
+    ]),
     ("ubuntu", "sudo", "sudo_for ''; fails unshare 'write failed /proc/self/uid_map: Operation not permitted'
         doctor $user", &["    sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0\n"]),
     ("no-user-namespaces", "sudo", "sudo_for ''; fails unshare 'unshare failed: No space left on device'

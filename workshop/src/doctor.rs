@@ -1,4 +1,4 @@
-//! `cargo workshop doctor`: runs each step here as `cargo run` would, and says for what is in the way
+//! `cargo workshop doctor`: runs each step here as `cargo run` would. For what is in the way, it says
 //! what to type.
 
 mod advice;
@@ -16,9 +16,9 @@ use crate::rootfs;
 use crate::steps::{STEPS, Step};
 use crate::temp::TempDir;
 use crate::workspace::cargo;
-use advice::{advice, surroundings};
+use advice::{advice, in_user_namespace, surroundings};
 
-/// Whether the steps run here; for what is in the way, a line that mends it
+/// See whether the steps run here, and what to type if one does not
 #[derive(clap::Args)]
 pub struct Args {}
 
@@ -26,8 +26,8 @@ pub struct Args {}
 const USER_NAMESPACE: &str = "unshare -Ur";
 const DELEGATED: &str = "systemd-run --quiet --user --scope -p Delegate=yes unshare -Ur";
 
-/// Something that was found: ✔ is well, · is good to know, ✘ is in the way. What to type stands in
-/// a line of its own.
+/// Something that was found: ✔ is fine, · is good to know, ✘ is in the way. What to type has a line of
+/// its own.
 type Line = (char, String);
 
 const SUDO_FIRST: &str =
@@ -44,7 +44,7 @@ enum Root {
     Never(String),
 }
 
-/// Tries the steps, and says what was found.
+/// Tries the steps, and prints what was found.
 pub fn run(_: &Args) -> Result<ExitCode> {
     ensure!(Path::new("/proc/self").exists(), "there is no /proc: sudo mount -t proc proc /proc");
     let root = root();
@@ -60,7 +60,8 @@ pub fn run(_: &Args) -> Result<ExitCode> {
         writeln!(out, "{mark} {said}")?;
     }
     if found.iter().any(|(mark, _)| *mark == '✘') {
-        writeln!(out, "Something is in the way: below each ✘ stands what to type.")?;
+        writeln!(out, "Something is in the way: the line below each ✘ is what to type.")?;
+        writeln!(out, "If that does not help: book/src/troubleshooting.md")?;
         return Ok(ExitCode::FAILURE);
     }
     let all = !found.iter().any(|(_, said)| said.contains(SUDO_FIRST));
@@ -87,10 +88,12 @@ fn root() -> Root {
     let Err(why) = said(Command::new("sudo").args(["-n", "true"])) else {
         return Root::Sudo;
     };
-    if !why.to_string().contains("a password is required") {
+    // The second is what sudo-rs says, the sudo of Ubuntu since 25.10.
+    let asks = ["a password is required", "authentication is required"];
+    if !asks.iter().any(|words| why.to_string().contains(words)) {
         return Root::Never(why.to_string());
     }
-    // Whom it would not let in it tells so before it asks.
+    // If you may not use it, it says so before it asks.
     match said(Command::new("sudo").args(["-n", "-v"])) {
         Err(why) if why.to_string().contains("may not run sudo") => Root::Never(why.to_string()),
         _ => Root::Password,
@@ -99,6 +102,7 @@ fn root() -> Root {
 
 fn root_line(root: &Root) -> Line {
     match root {
+        Root::Ours if in_user_namespace() => ('✔', "root: you are, of a user namespace".to_owned()),
         Root::Ours => ('✔', "root: you are".to_owned()),
         Root::Sudo => ('✔', "root: by sudo, which does not ask for a password now".to_owned()),
         Root::Password => ('✔', "root: by sudo, which will ask for your password".to_owned()),
@@ -149,7 +153,7 @@ fn step_line(step: &Step, root: &Root, rootfs: Option<&Path>) -> Line {
                 let fix = format!("{way} cargo run -p {} -- run /bin/sh", step.name);
                 return ('✘', format!("not by `cargo run` alone: {why:#}\n    {fix}"));
             }
-            // Who cannot become root knows that, and is to hear why this does not help either.
+            // A user who cannot become root knows that already: say why this way fails, too.
             (Err(error), Root::Never(_)) if *way == USER_NAMESPACE => why = error,
             _ => {}
         }
