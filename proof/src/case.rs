@@ -1,10 +1,10 @@
-//! The one way in which our test programs try something: case by case.
+//! How all our test programs run what they test: as cases.
 //!
-//! A `case` runs on a throw-away host. To run it, the test program starts itself anew there, with
-//! the case's name, and only then is its closure called; what that returns is what the case `said`.
-//! `here` is for what needs no host, such as a table of what others said. A case whose needs are not
-//! met is *ignored*, with the reason, unless `NO_TEST_IGNORED` is set: then it
-//! fails. One that is for another machine (`only_if`) is ignored there always.
+//! A `case` runs on a throw-away host. The test program starts itself again there with the case's
+//! name, and that process calls the closure. What the closure returns is what the case `said`. `here`
+//! is for what needs no host, such as a table of what other cases said. If a machine does not have
+//! what a case needs, the case is *ignored* with the reason, or fails if `NO_TEST_IGNORED` is set. A
+//! case for another machine (`only_if`) is always ignored.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -25,15 +25,15 @@ use crate::programs::{PROGRAMS, programs, rootfs};
 /// What a case needs, and how it is run.
 #[derive(Clone, Copy)]
 pub struct Needs {
-    /// Nothing (`None`), at least a user namespace, or root.
+    /// The privilege it needs.
     pub privilege: Privilege,
-    /// Programs that must be installed here.
+    /// Programs that must be installed.
     pub programs: &'static [&'static str],
-    /// Nobody has to have them: without, it is ignored even if `NO_TEST_IGNORED` is set.
+    /// Optional: without its programs it is ignored even if `NO_TEST_IGNORED` is set.
     pub optional: bool,
     /// How long it may take.
     pub limit: Duration,
-    /// It is expected to fail: for this many seconds it waits for what will not happen.
+    /// The case should fail, so it waits only this many seconds for what will not happen.
     pub patience: Option<&'static str>,
 }
 
@@ -51,27 +51,27 @@ impl Needs {
     /// Root.
     pub const ROOT: Needs = Needs { privilege: Privilege::Root, ..Needs::NOTHING };
 
-    /// Root, or else a user namespace.
+    /// Root if `root` is set, otherwise a user namespace.
     pub const fn root_if(root: bool) -> Needs {
         if root { Needs::ROOT } else { Needs::USER }
     }
 
-    /// And these programs.
+    /// Also needs these programs.
     pub const fn with(self, programs: &'static [&'static str]) -> Needs {
         Needs { programs, ..self }
     }
 
-    /// And so many seconds.
+    /// May take this many seconds.
     pub const fn within(self, seconds: u64) -> Needs {
         Needs { limit: Duration::from_secs(seconds), ..self }
     }
 
-    /// And little patience: it is expected to fail.
+    /// Should fail, so it is run with little patience.
     pub const fn in_vain(self) -> Needs {
         Needs { patience: Some("2"), ..self }
     }
 
-    /// What is missing here, if anything is.
+    /// What is missing here, if anything.
     fn missing(&self) -> Option<String> {
         if self.privilege == Privilege::Root && *PRIVILEGE != Privilege::Root {
             return Some("needs root".to_owned());
@@ -96,7 +96,7 @@ fn package(program: &str) -> &str {
     }
 }
 
-/// What we may do.
+/// The privilege that we have.
 pub static PRIVILEGE: LazyLock<Privilege> = LazyLock::new(Privilege::ours);
 
 /// Is a program installed?
@@ -109,18 +109,18 @@ fn is_installed(program: &str) -> bool {
 type Look = Box<dyn Fn() -> Result<String> + Send + Sync>;
 type Then = Box<dyn Fn(&str) -> Result<()> + Send + Sync>;
 
-/// Something that is tried.
+/// Something to test.
 pub struct Case {
     name: String,
     needs: Needs,
-    /// Why it is for another machine than this one, if it is: then it is ignored, always.
+    /// Why it is only for other machines, if it is. Then it is always ignored.
     elsewhere: Option<&'static str>,
     look: Look,
-    /// What becomes of what it said; `None` if it is to run in this process.
+    /// What to do with what it said. `None` if it runs in this process.
     then: Option<Then>,
 }
 
-/// Something that is tried on a throw-away host.
+/// A case that runs on a throw-away host.
 pub fn case(
     name: impl Into<String>,
     needs: Needs,
@@ -130,7 +130,7 @@ pub fn case(
     case.then(|_| Ok(()))
 }
 
-/// Something that is tried where we are.
+/// A case that runs in this process.
 pub fn here(
     name: impl Into<String>,
     needs: Needs,
@@ -141,18 +141,18 @@ pub fn here(
 }
 
 impl Case {
-    /// And what it said is looked at where we are: held against a snapshot, for one.
+    /// Also checks what the case said, in this process, for example against a snapshot.
     pub fn then(self, then: impl Fn(&str) -> Result<()> + Send + Sync + 'static) -> Case {
         Case { then: Some(Box::new(then)), ..self }
     }
 
-    /// But only on a machine for which this holds. On all others it is ignored, for that reason, and
-    /// `NO_TEST_IGNORED` asks no more of them.
+    /// Only for machines for which `holds` is true. Elsewhere it is ignored for this reason, even
+    /// if `NO_TEST_IGNORED` is set.
     pub fn only_if(self, holds: bool, why: &'static str) -> Case {
         Case { elsewhere: (!holds).then_some(why), ..self }
     }
 
-    /// And what it said is held against the snapshot of this name, in `book/recorded`.
+    /// Also compares what the case said with the snapshot of this name in `book/recorded`.
     pub fn recorded(self, name: impl Into<String>) -> Case {
         let name = name.into();
         self.then(move |said| {
@@ -162,10 +162,10 @@ impl Case {
     }
 }
 
-/// How each case is run, by its name.
+/// The needs of each case, by its name.
 static HOW: OnceLock<BTreeMap<String, Needs>> = OnceLock::new();
 
-/// What a case said. It runs once, whoever asks first.
+/// What a case said. It runs only once, when the first caller asks.
 pub fn said(name: &str) -> Result<String> {
     type Said = Arc<OnceLock<Result<String, String>>>;
     static SAID: Mutex<BTreeMap<String, Said>> = Mutex::new(BTreeMap::new());
@@ -184,8 +184,8 @@ fn measure(name: &str, needs: &Needs) -> Result<String> {
     host::again(name, &options)
 }
 
-/// The `main` of a test program: runs cases, some at once. `TEST -- NAME` runs those whose names
-/// have this in them.
+/// The `main` of a test program: runs the cases, some of them in parallel. `TEST -- NAME` runs
+/// those whose names contain NAME.
 pub fn run(at_once: usize, cases: Vec<Case>) -> ExitCode {
     if let Some((name, args)) = host::case() {
         let Some(case) = cases.iter().find(|case| case.name == name) else {
@@ -225,7 +225,7 @@ fn trial(case: Case) -> Trial {
     })
 }
 
-/// Says why something is ignored: the harness keeps that to itself.
+/// Prints why a case is ignored, because the harness does not.
 fn say_once(why: &str) {
     static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     if SAID.lock().expect("no panic").insert(why.to_owned()) {
@@ -233,17 +233,17 @@ fn say_once(why: &str) {
     }
 }
 
-/// A number that may be set in the environment, for a test that can do more or less.
+/// A number from the environment, for tests that can do more or less.
 pub fn number(variable: &str, default: u64) -> u64 {
     env::var(variable).ok().and_then(|number| number.parse().ok()).unwrap_or(default)
 }
 
-/// Holds a text against the snapshot of that name in `book/recorded`: the book shows it.
+/// Compares a text with the snapshot of this name in `book/recorded`, which the book shows.
 pub fn recorded(name: &str, text: &str) {
     held_against(&workspace().join("book/recorded"), name, text);
 }
 
-/// Holds a text against the snapshot of that name in `proof/tests/snapshots`: only we read it.
+/// Compares a text with the snapshot of this name in `proof/tests/snapshots`, which only we read.
 pub fn snapshot(name: &str, text: &str) {
     held_against(&workspace().join("proof/tests/snapshots"), name, text);
 }

@@ -1,4 +1,4 @@
-//! `cargo proof`: the tools of a maintainer.
+//! `cargo proof`: tools for maintainers.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use proof::{bench, book, vm};
 use workshop::host;
 
-/// The tools of those who work on the steps and the book
+/// Tools for people who work on the steps and the book
 #[derive(Parser)]
 #[command(name = "cargo proof", bin_name = "cargo proof")]
 struct Cli {

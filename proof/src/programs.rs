@@ -15,8 +15,8 @@ use workshop::workspace::cargo;
 /// Set on a throw-away host: where the programs are.
 pub const PROGRAMS: &str = "WORKSHOP_PROGRAMS";
 
-/// The directory of the workspace's programs. The first to ask has them built; in the VM, and on a
-/// throw-away host, they are there.
+/// The directory of the workspace's programs. The first call builds them, except in the VM and on a
+/// throw-away host, where they are already built.
 pub fn programs() -> &'static Path {
     static DIR: LazyLock<PathBuf> = LazyLock::new(|| {
         if let Some(dir) = env::var_os(PROGRAMS) {
@@ -40,7 +40,7 @@ pub fn program(name: &str) -> PathBuf {
     programs().join(name)
 }
 
-/// The tests' root filesystem, of a busybox.
+/// The tests' root filesystem, made from busybox.
 pub fn rootfs() -> &'static Path {
     static ROOTFS: LazyLock<PathBuf> = LazyLock::new(|| match env::var_os("ROOTFS") {
         Some(rootfs) if env::var_os(PROGRAMS).is_some() => rootfs.into(),
@@ -49,13 +49,14 @@ pub fn rootfs() -> &'static Path {
     &ROOTFS
 }
 
-/// What runs containers of a step, on a throw-away host.
+/// Runs containers of a step, on a throw-away host.
 pub fn runner(step: &Step) -> Result<Runner> {
     let rootfs = step.rootfs.then(|| rootfs().to_owned());
     Runner::new(vec![program(step.name).into()], rootfs)
 }
 
-/// Runs a command to its end, quietly. Its output, or an error with what it complained of.
+/// Runs a command to its end, without showing its output. Returns the output, or an error with the
+/// last line of the command's complaint.
 pub fn output(command: &mut Command) -> Result<Vec<u8>> {
     let name = Path::new(command.get_program()).display().to_string();
     let output = command.output().with_context(|| format!("start {name}"))?;

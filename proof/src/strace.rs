@@ -1,4 +1,4 @@
-//! What programs call: a run under strace, process by process and line by line.
+//! The system calls of a program: a run under strace, by process and line.
 
 use std::fs;
 use std::process::Command;
@@ -9,9 +9,9 @@ use workshop::temp::TempDir;
 
 /// A process of the run.
 pub struct Process {
-    /// Who it is.
+    /// Which process this is.
     pub who: Who,
-    /// What it called.
+    /// Its calls, in order.
     pub calls: Vec<Call>,
 }
 
@@ -19,25 +19,24 @@ pub struct Process {
 pub struct Call {
     /// Its name on this machine.
     pub name: String,
-    /// The whole line, as strace writes it.
+    /// The whole line that strace writes.
     pub line: String,
-    /// Whether it comes from a Rust program's `main`, not from what is done before and after that.
+    /// Whether `main` of a Rust program makes it, and not the code around `main`.
     pub in_main: bool,
 }
 
-/// Who a process is.
+/// The role of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
-    /// The one that we start as `PROGRAM run …`.
+    /// The process that we start as `PROGRAM run …`.
     Run,
-    /// PID 1 of the container: it starts as `/proc/self/exe child …`.
+    /// PID 1 of the container, which starts as `/proc/self/exe child …`.
     Child,
-    /// Any other: the one that becomes the command, for one.
+    /// Any other process, such as the command.
     Command,
 }
 
-/// System calls under the name that we use, and under those of other architectures and versions of
-/// libc.
+/// Our name for a system call, then its names on other architectures and in other versions of libc.
 #[rustfmt::skip]
 const ALIASES: &[&[&str]] = &[
     &["clone", "clone3", "vfork", "fork"], &["getdents", "getdents64"], &["mkdir", "mkdirat"],
@@ -48,32 +47,32 @@ const ALIASES: &[&[&str]] = &[
     &["write", "writev"],
 ];
 
-/// Calls that nobody makes on purpose: they are the allocator's, std's for threads and panics, and
-/// libc's around a spawn.
+/// Calls that nobody makes on purpose. They come from the allocator, from std for threads and
+/// panics, and from libc around a spawn.
 #[rustfmt::skip]
 pub const INCIDENTAL: &[&str] = &[
     "brk", "clock_gettime", "exit_group", "futex", "getrandom", "gettid", "madvise", "mmap",
     "mprotect", "mremap", "munmap", "rt_sigaction", "sigaltstack",
 ];
 
-/// The name that we use for a call, whatever name it has here.
+/// Our name for a call.
 pub fn known_as(name: &str) -> &str {
     let same = ALIASES.iter().find(|names| names.contains(&name));
     same.map_or(name, |names| names[0])
 }
 
-/// Runs a command under strace to its end, and returns what it called. With the option `-ff`, what
-/// all of its processes called.
+/// Runs a command under strace to its end, and returns its calls. With the option `-ff`, the calls
+/// of all its processes.
 pub fn strace(options: &[&str], command: &Command) -> Result<(Ended, Vec<Process>)> {
     let logs = TempDir::new("strace-")?;
     let log = logs.path().join("log").display().to_string();
-    // With the paths of descriptors (-y).
+    // -y shows the paths of descriptors.
     let front = [&["strace", "-y", "--quiet=all", "-o", &log], options, &["--"]].concat();
     let mut strace = behind(&front, command);
     for (name, value) in command.get_envs() {
         strace.env(name, value.unwrap_or_default());
     }
-    // To find out where an error comes from takes calls, too.
+    // Collecting a backtrace makes calls, too.
     strace.env("RUST_BACKTRACE", "0");
     let ended = end(&mut strace)?;
     let mut processes = Vec::new();
@@ -92,11 +91,11 @@ fn process(log: &str) -> Process {
     };
     let mut calls = Vec::new();
     let mut in_main = false;
-    // The others say that it was sent a signal, or how it ended.
+    // Other lines report signals and exits.
     for line in log.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase())) {
         let Some((name, rest)) = line.split_once('(') else { continue };
         match name {
-            // The last call that std makes before main, and its first one after that.
+            // The last call of std before main, and its first call after main.
             "sigaltstack" => in_main = rest.starts_with('{') && !rest.contains("SS_DISABLE"),
             "execve" => in_main &= rest.contains(") = -1 "),
             _ => {}

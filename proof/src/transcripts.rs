@@ -1,4 +1,4 @@
-//! Transcripts: what is typed, and what is then to be seen, for the book.
+//! Transcripts for the book: what is typed, and what then appears.
 
 use std::env;
 use std::io::Write;
@@ -10,8 +10,9 @@ use workshop::steps::STEPS;
 use crate::case::{self, Case, Needs, case, recorded};
 use crate::programs::programs;
 
-/// A session, line by line: `$ ` stands before what is typed on the host, `# ` before what is typed
-/// into the shell that the line before has started. In front is its name, which is its snapshot's.
+/// The name of a transcript, which is also the name of its snapshot, and its lines. A line that
+/// begins with `$ ` is typed on the host. A line that begins with `# ` is typed into the shell that
+/// the line before started.
 pub type Transcript = (&'static str, &'static [&'static str]);
 
 /// Makes the `main` of a test program that plays the transcripts of a step.
@@ -27,10 +28,10 @@ macro_rules! transcripts {
 /// What `transcripts!` calls.
 pub fn run(step: &'static str, all: &'static [Transcript]) -> ExitCode {
     let case_of = |(name, typed): &'static Transcript| -> Case {
-        // A user namespace has to show more mounts, and has but one user.
+        // In a user namespace there are more mounts and only one user, so these need root.
         let root = STEPS.iter().any(|row| row.name == step && row.root)
             || ["mounts", "without-privilege"].contains(name);
-        case(*name, Needs::root_if(root), || play(typed)).then(move |seen| {
+        case(*name, Needs::root_if(root), || play(typed, || Command::new("sh"))).then(move |seen| {
             // Debian's busybox runs `ps` inside its shell, and says so.
             insta::with_settings!({ filters => vec![(r"\{(\w+)\} /bin/sh", "$1")] }, {
                 recorded(&format!("{step}/{name}"), seen);
@@ -41,19 +42,20 @@ pub fn run(step: &'static str, all: &'static [Transcript]) -> ExitCode {
     case::run(2, all.iter().map(case_of).collect())
 }
 
-/// Types the lines, and shows them with what they say.
-fn play(typed: &[&str]) -> Result<String> {
+/// Types the lines into shells, and shows them with what they say.
+pub fn play(typed: &[&str], shell: fn() -> Command) -> Result<String> {
     nix::unistd::sethostname("host").context("sethostname")?;
     let path = format!("{}:{}", programs().display(), env::var("PATH")?);
     let mut seen = String::new();
     let mut lines = typed.iter().peekable();
     while let Some(line) = lines.next() {
-        let command = line.strip_prefix("$ ").with_context(|| format!("{line:?} is for nobody"))?;
+        let command =
+            line.strip_prefix("$ ").with_context(|| format!("{line:?} has no `$ ` before it"))?;
         let mut inside = String::new();
         while let Some(line) = lines.next_if(|line| line.starts_with("# ")) {
             inside += &format!("echo '{}'\n{}\n", line.replace('\'', r"'\''"), &line[2..]);
         }
-        let mut shell = Command::new("sh");
+        let mut shell = shell();
         shell.args(["-c", &format!("exec 2>&1; {command}")]).env_remove("TMPDIR");
         shell.env("PATH", &path).env("TERM", "xterm");
         let mut shell = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;

@@ -1,11 +1,12 @@
-//! `cargo proof vm`: boots Linux in QEMU and runs tests there, on a machine as users have it:
-//! systemd's layout of cgroups, in version 2 or 1, a shared `/`, root and a user who is not.
+//! `cargo proof vm`: boots Linux in QEMU and runs tests there, on a machine like those of users:
+//! cgroups as systemd arranges them, in version 2 or 1, a shared `/`, root and an ordinary user.
 //!
-//! The kernel is Debian's, the disk a RAM disk made on the spot (`image.rs`), and what happens in it
-//! is `guest.sh`. The guest says how it ended in its last line.
+//! The kernel is Debian's. The disk is a RAM disk made on the spot (`image.rs`). `guest.sh` runs
+//! inside, and its last line says how it ended.
 //!
-//! (Why not systemd itself? It takes root, a mirror and minutes to make such a disk, and the systemd
-//! of today does not start on version 1. That our layout is systemd's, `.ci/systemd` shows.)
+//! We do not boot systemd itself. Such a disk takes root, a mirror and minutes to make, and current
+//! versions of systemd do not start with cgroup version 1. `.ci/systemd` shows that our arrangement
+//! is the one that systemd makes.
 
 mod image;
 
@@ -22,25 +23,25 @@ use workshop::workspace::target;
 
 use crate::programs::output;
 
-/// What the guest says last, before its exit code.
+/// The guest prints this last, before its exit code.
 const ENDED: &str = "vm: exit ";
 
 /// Boot Linux in QEMU and run tests there, as root and as a user
 #[derive(clap::Args)]
 pub struct Args {
-    /// The version of its cgroups
+    /// The version of cgroups in the VM
     #[arg(long, value_name = "VERSION", value_enum, default_value = "v2")]
     cgroups: Cgroups,
     /// The kernel, such as /boot/vmlinuz [default: the distribution's for clouds, downloaded]
     #[arg(long, value_name = "FILE")]
     kernel: Option<PathBuf>,
-    /// Start /sbin/init of this root filesystem instead
+    /// Boot this root filesystem with its own /sbin/init instead
     #[arg(long, value_name = "DIR")]
     machine: Option<PathBuf>,
-    /// Open a shell in it instead
+    /// Open a shell in the VM instead
     #[arg(long, conflicts_with = "filter")]
     shell: bool,
-    /// Only run the cases that have this in their names
+    /// Run only the cases whose names contain this
     filter: Option<String>,
 }
 
@@ -62,13 +63,13 @@ dpkg -x ./*.deb .
 mv boot/vmlinu* ../vmlinuz
 "#;
 
-/// Boots it, shows what it says, and returns its exit code.
+/// Boots the VM, prints its output, and returns its exit code.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    ensure!(!args.shell || std::io::stdin().is_terminal(), "--shell wants a terminal");
+    ensure!(!args.shell || std::io::stdin().is_terminal(), "--shell needs a terminal");
     let (qemu, package, machine, console) = match std::env::consts::ARCH {
         "x86_64" => ("qemu-system-x86_64", "qemu-system-x86", "q35", "ttyS0"),
         "aarch64" => ("qemu-system-aarch64", "qemu-system-arm", "virt", "ttyAMA0"),
-        other => bail!("no VM for {other}"),
+        other => bail!("no VM for this architecture: {other}"),
     };
     output(Command::new(qemu).arg("--version"))
         .with_context(|| format!("no QEMU (sudo apt-get install {package} brings it)"))?;
@@ -80,16 +81,16 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         println!("vm: fetching a kernel");
         let place = TempDir::below(&cache, "kernel-")?;
         output(Command::new("sh").args(["-c", FETCH]).current_dir(place.path()))
-            .context("download a kernel (or give one with --kernel)")?;
+            .context("download a kernel (--kernel takes one from a file)")?;
     }
     let image = image::make(&cache, args)?; // open until QEMU ends
 
-    // It ends with us, whatever ends us.
+    // QEMU must end when we end, for whatever reason.
     let mut vm = Command::new("setpriv");
     vm.args(["--pdeathsig", "KILL", qemu, "-machine", machine]);
-    // (pauth is an option of ARM, where to emulate its real one takes half of all time.)
+    // pauth is an option on ARM. Emulating the real one takes half of all the time.
     vm.args(["-cpu", if machine == "virt" { "max,pauth-impdef=on" } else { "max" }]);
-    // No KVM: it is not everywhere, and a boot takes seconds without.
+    // No KVM, because not every machine has it, and a boot takes only seconds without it.
     vm.args(["-accel", "tcg,thread=multi", "-smp", "2", "-m", "3072"]);
     vm.args(["-nographic", "-no-reboot", "-nic", "none", "-kernel"]).arg(kernel);
     let append = format!("console={console} quiet loglevel=0 panic=-1 systemd.show_status=false");
@@ -103,14 +104,14 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     watch(vm)
 }
 
-/// Runs QEMU without a keyboard and passes on what the guest prints.
+/// Runs QEMU without a keyboard and prints what the guest prints.
 fn watch(mut qemu: Command) -> Result<ExitCode> {
     let started = Instant::now();
     let mut qemu =
         qemu.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("start QEMU")?;
     let said = BufReader::new(qemu.stdout.take().context("no stdout")?);
     let (mut out, mut code) = (std::io::stdout(), None::<u8>);
-    // What the firmware says, to clear the screen for one, matters only if nothing comes of it.
+    // The firmware's output, which clears the screen, matters only if the boot fails.
     let mut before_boot = Some(String::new());
     for line in said.split(b'\n') {
         let line = String::from_utf8_lossy(&line.context("read from QEMU")?).into_owned();

@@ -1,5 +1,5 @@
-//! `cargo workshop check`: against our steps, against programs that are made to fail, and against
-//! those that people write: the talk's (in Rust, and in Go), Julian Friedman's, and one line of shell.
+//! `cargo workshop check` against our steps, against programs that must fail, and against programs
+//! that people write: the talk's, in Rust and in Go, Julian Friedman's, and a line of shell.
 
 use std::fs;
 use std::process::{Command, ExitCode, Stdio};
@@ -12,7 +12,7 @@ use workshop::machine::PATIENCE;
 use workshop::temp::TempDir;
 use workshop::workspace::{cargo, workspace};
 
-/// The talk's program finds commands outside, so it needs a `PATH` that fits both.
+/// The talk's program looks commands up outside, so it needs a `PATH` that is right on both sides.
 const TALK: &str = "4 -- env PATH=/bin:/usr/bin ./talk";
 
 fn main() -> ExitCode {
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     case::run(4, cases)
 }
 
-/// For all scripts. `$STEPS` is where our own steps are.
+/// Goes before every script. `$STEPS` is the directory of our steps.
 const SHELL: &str = r#"
     chmod 755 .
     check() { "$STEPS"/workshop check "$@" 2>&1; }
@@ -48,7 +48,7 @@ const SHELL: &str = r#"
     }
 "#;
 
-/// A script; its exit code, and what it says.
+/// A script, its exit code, and what it must say.
 #[rustfmt::skip] // What is said is as it is seen.
 const SCRIPTS: &[(&str, &str, i32, &str)] = &[
     ("our-own-step", "unset WORKSHOP_PATIENCE; own=$STEPS/step02-uts; check 2 --bin $own > said || exit
@@ -57,7 +57,7 @@ const SCRIPTS: &[(&str, &str, i32, &str)] = &[
 ✔ step02-uts:
 ✔ total:
 ✔ `--hostname` names the container"),
-    // No process of it lives on, and the next run removes its directories and cgroups.
+    // None of its processes lives on, and the next run removes its directories and cgroups.
     ("killed", r#"mine 'while :; do sleep 1; done'
         "$STEPS"/workshop check 4 --bin $PWD/mine --only runs-the-command > said &
         until pgrep -f "^/bin/sh $PWD/mine" > hangs; do sleep 0.1; done
@@ -67,7 +67,7 @@ const SCRIPTS: &[(&str, &str, i32, &str)] = &[
         kill -KILL $!; for i in $(seq 99); do pgrep -f $PWD/mine > lives || break; sleep 0.1; done
         check 1 --only runs-the-command -- env > said; echo left: $(cat lives; ls -d $left 2> said)."#,
         0, "left: ."),
-    // What takes root is told, and not taken for done.
+    // It must report a check that needs root as not done.
     ("without-root", "user --only pid-1", 0, "✔ step03-pid: all 1 hold"),
     ("without-root-not-run", "user --only without-privilege", 1,
         "    not run: it needs root\n· step02-uts: 0 of 1 hold, 1 not run\nWith root: sudo "),
@@ -98,19 +98,19 @@ If it looks up commands outside, as Go does: cargo workshop check 4 -- env PATH=
     ("no-such-check", "mine ''; check 1 --bin=mine --only pid-1", 1, "step 1 has no check named pid-1"),
 ];
 
-/// Runs a script in a directory of its own.
+/// Runs a script in its own directory.
 fn sh(script: &str) -> Result<Ended> {
     let dir = TempDir::new("check-tool-")?;
     let mut sh = Command::new("sh");
     sh.args(["-c", &format!("{SHELL}{script}")]).current_dir(dir.path()).stdin(Stdio::null());
-    // Most fails here, and is not waited for.
+    // Most checks fail here, so do not wait long for them.
     sh.env_remove("ROOTFS").env(PATIENCE, "2").env("STEPS", programs());
     end(sh.env("GO", workspace().join("proof/go")))
 }
 
-/// The short version, in `step04-mount/examples`. It says itself in how many ways it is wrong.
+/// The short version, in `step04-mount/examples`. It says itself how many faults it has.
 fn talk() -> Result<()> {
-    // As the page has one type it.
+    // The page has the reader type this.
     let mut typed = cargo("run");
     typed.args(["-p", "step04-mount", "--example", "talk", "--"]);
     typed.args(["run", "/bin/sh", "-c", "echo $$"]).env("ROOTFS", rootfs()).stdin(Stdio::null());
@@ -125,16 +125,16 @@ fn talk() -> Result<()> {
     Ok(())
 }
 
-/// Records what is wrong. Why, that may differ from run to run.
+/// Records which checks fail. The reasons may differ between runs.
 fn record(name: &str, prepare: &str, args: &str) -> Result<String> {
-    // What takes a moment is not to be taken for wrong.
+    // A slow check must not count as a failure.
     let script = format!("{prepare}\nexport {PATIENCE}=5; check {args}");
     let said = sh(&script)?.expect(1)?.text();
     let mut text = format!("$ cargo workshop check {args} | grep -v '^    '\n");
     for line in said.lines().filter(|line| !line.starts_with("    ")) {
         text += &format!("{line}\n");
     }
-    // Those depend on the machine.
+    // These depend on the machine.
     insta::with_settings!({ filters => vec![(r"(ways out .*:) .*", "$1 …")] }, {
         recorded(name, &text);
     });

@@ -1,5 +1,5 @@
-//! Every check against every step, and against the program that must fail it; the ways out also as
-//! a user in a user namespace. And two tables of it all, as measured: what each step keeps, and
+//! Every check against every step, and against the program that must fail it. The ways out are also
+//! tried as a user in a user namespace. Two tables show the results: what each step keeps, and
 //! which ways out are open.
 
 use std::ffi::OsString;
@@ -42,7 +42,7 @@ fn of_step(check: &Check, number: usize) -> String {
     format!("{}::{}", step(number).name, check.id)
 }
 
-/// The steps with which it is tried.
+/// The steps that the check is tried with.
 fn tried(check: &Check) -> impl Iterator<Item = usize> {
     (1..=STEPS.len()).filter(|number| check.expected(*number) != Cell::NotTried)
 }
@@ -53,18 +53,18 @@ fn is_way_out(check: &Check) -> bool {
 
 fn needs(check: &Check, number: usize, expected: Cell) -> Needs {
     let needs = Needs::root_if(check.needs_root(number) || is_way_out(check));
-    // To get out is a success, and takes its time.
+    // Getting out is a success, and takes its time.
     let in_vain = expected == Cell::NotYet && !is_way_out(check);
     if in_vain { needs.in_vain() } else { needs }
 }
 
-/// Makes a check: what stands in the matrix, if it is what is expected.
+/// Runs a check. Returns its mark in the matrix if the result is the expected one.
 fn held(check: &Check, runner: &Runner, expected: Cell) -> Result<String> {
     let mark = match (expected, check.look(runner)) {
         (Cell::Must, Ok(())) => "✔",
         (Cell::Free, Ok(())) => "free",
         (Cell::NotYet, Err(error)) => {
-            // It may not fail for another reason, or it would prove nothing.
+            // If it failed for another reason, this would prove nothing.
             let tried = !is_way_out(check) || format!("{error:#}").contains(GETS_OUT);
             ensure!(tried, "it could not be tried: {error:#}");
             "·"
@@ -75,8 +75,8 @@ fn held(check: &Check, runner: &Runner, expected: Cell) -> Result<String> {
     Ok(mark.into())
 }
 
-/// The saboteur must fail it, though all else is right: `$REAL` is the furthest step that we may
-/// run.
+/// The saboteur must fail the check, although everything else is right. `$REAL` is the last step
+/// that we may run.
 fn of_saboteur(check: &'static Check, script: &'static str) -> Case {
     let needs = needs(check, check.from, Cell::NotYet);
     case(format!("saboteur::{}", check.id), needs, move || {
@@ -88,15 +88,15 @@ fn of_saboteur(check: &'static Check, script: &'static str) -> Case {
     })
 }
 
-/// As a user who is nobody else's.
+/// A user that owns nothing else.
 const AS_USER: &[&str] = &["setpriv", "--reuid", "4711", "--regid", "4711", "--clear-groups"];
 
-/// A user tries to get out of a container in a user namespace, of the furthest step that needs no
+/// A user tries to get out of a container in a user namespace, with the last step that needs no
 /// root.
 fn of_user(check: &'static Check) -> Case {
     case(format!("user-namespace::{}", check.id), Needs::ROOT, move || {
         let number = 1 + STEPS.iter().rposition(|step| !step.root).context("no step")?;
-        // Copies, which the user can reach.
+        // Copies that the user can reach.
         let copies = runner(step(number))?;
         let (program, rootfs) = (copies.copy()?, copies.own_rootfs()?);
         chown(&program, Some(4711), Some(4711)).context("chown")?;
@@ -138,8 +138,8 @@ fn matrix() -> Result<()> {
     Ok(())
 }
 
-/// The ways out that are open: what the steps to come are to close. The table is the same on every
-/// machine, as what was measured is as expected.
+/// The ways out that are open, which later steps will close. The table is the same on every
+/// machine, because each result was the expected one.
 fn known_limits() -> Result<()> {
     let cell = |place: Where| match place {
         Where::Everywhere => "**open**".to_owned(),

@@ -1,7 +1,7 @@
-//! `cargo workshop doctor` on machines where something is in the way.
+//! `cargo workshop doctor` on machines with a problem.
 //!
-//! Each machine is a directory with the directories of this one in it, and our programs. A script
-//! spoils it, and starts the doctor there.
+//! Each machine is a directory that holds the directories of this machine and our programs. A
+//! script breaks something in it and starts the doctor there.
 
 use std::process::{Command, ExitCode};
 use std::slice;
@@ -20,10 +20,10 @@ const MACHINE: &str = r#"
     mount --bind $PROGRAMS m/steps; cp -r $ROOTFS m/rootfs
     export ROOTFS=/rootfs PATH=/fake:$PATH
     user="setpriv --reuid 65534 --regid 65534 --clear-groups"
-    # Whom sudo allows what.
+    # Sets the rules of sudo.
     sudo_for() { echo "$1" > s; chmod 440 s; mount --bind s m/etc/sudoers; }
     all="ALL ALL=(ALL) NOPASSWD: ALL"
-    # A program that fails, and why.
+    # Makes a program that fails, with this message.
     fails() { printf '#!/bin/sh\necho "%s" >&2; exit 1\n' "$2" > m/fake/$1; chmod +x m/fake/$1; }
     doctor() {
         mount --rbind m m; cd m; pivot_root . .; umount -l .; cd /
@@ -31,11 +31,12 @@ const MACHINE: &str = r#"
     }
 "#;
 
-/// A machine: its name, the program that it takes, how it is made, and what the doctor says there.
+/// A machine: its name, the program it needs, the script that makes it, and what the doctor must
+/// say.
 type Machine = (&'static str, &'static str, &'static str, &'static [&'static str]);
 
 #[rustfmt::skip] // a table
-const MACHINES: [Machine; 15] = [
+const MACHINES: [Machine; 16] = [
     ("password", "sudo", "sudo_for 'ALL ALL=(ALL) ALL'; doctor $user", &[
         "✔ root: with sudo, which will ask for your password\n",
         "· step 5: not tried, because sudo would ask for your password\n    sudo -v && cargo workshop doctor\n",
@@ -62,7 +63,14 @@ const MACHINES: [Machine; 15] = [
     ("bwrap", "bwrap", "doctor bwrap --ro-bind / / --dev /dev --proc /proc", &[
         "✘ step 5: step05-cgroups: mkdir in ", "EROFS: Read-only file system\n    sudo mount -o remount",
     ]),
-    ("user-namespace", "unshare", "doctor unshare -Ur", &["✔ root: you are root\n", "✔ step 4: runs\n"]),
+    ("user-namespace", "unshare", "doctor $user unshare -Ur", &[
+        "✔ root: you are root, in a user namespace\n", "✔ step 4: runs\n",
+        "✘ step 5: step05-cgroups: mkdir in ", "    exit, and outside `unshare -Ur`: cargo workshop doctor\n",
+        "If that does not help: book/src/troubleshooting.md\n",
+    ]),
+    ("sudo-rs", "sudo", "fails sudo 'sudo: interactive authentication is required'; doctor $user", &[
+        "✔ root: with sudo, which will ask for your password\n", "Everything that could be tried runs here.\n",
+    ]),
     ("ubuntu", "sudo", "sudo_for ''; fails unshare 'write failed /proc/self/uid_map: Operation not permitted'
         doctor $user", &["    sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0\n"]),
     ("no-user-namespaces", "sudo", "sudo_for ''; fails unshare 'unshare failed: No space left on device'

@@ -1,5 +1,5 @@
-//! The exercises of the book: as a step stands, its test fails; with the solution it passes, and
-//! `cargo workshop check` finds nothing but what the solution announces.
+//! The exercises of the book. The test of an exercise must fail on the step and pass with the
+//! solution, and `cargo workshop check` must find nothing except what the solution announces.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,7 +17,7 @@ fn main() -> ExitCode {
     for entry in fs::read_dir(workspace().join("book/exercises")).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.starts_with("step") {
-            // Cargo builds the solution, and then all that the step owes is checked.
+            // cargo builds the solution, and then all checks of the step run.
             let needs = Needs::ROOT.with(&["patch"]).within(300);
             cases.push(case(name.clone(), needs, move || {
                 scratch::move_in(true)?;
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
 fn try_it(name: &str, dir: &str) -> Result<()> {
     let state = State::now()?;
     let (code, said) = test(dir)?;
-    ensure!(code == Some(1) && said.lines().count() == 1, "as it stands: {code:?}, {said}");
+    ensure!(code == Some(1) && said.lines().count() == 1, "without the solution: {code:?}, {said}");
     let mut patch = Command::new("patch");
     patch.args(["-p1", "--force", "--fuzz=0", "-i"]).arg(format!("{dir}/solution.diff"));
     let patched = patch.output().context("start patch")?;
@@ -46,7 +46,7 @@ fn try_it(name: &str, dir: &str) -> Result<()> {
     state.restored().context("something is left")
 }
 
-/// Runs the test as a reader would. Its exit code, and what it says.
+/// Runs the test as a reader would. Returns its exit code and output.
 fn test(dir: &str) -> Result<(Option<i32>, String)> {
     let mut test = Command::new("sh");
     let output = as_a_reader(test.arg(format!("{dir}/test.sh"))).output().context("start sh")?;
@@ -54,18 +54,19 @@ fn test(dir: &str) -> Result<(Option<i32>, String)> {
     Ok((output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned()))
 }
 
-/// Holds the step as it is now to what it owes. A solution that breaks some of it on purpose says so
-/// in front: `# deviates: CHECK CHECK, because ...`.
+/// Runs the checks on the changed step. A solution that breaks some of them on purpose says so in
+/// its first lines: `# deviates: CHECK CHECK, because ...`.
 fn deviates_as_announced(step: &str, dir: &str) -> Result<()> {
     let mut announced = BTreeSet::new();
     for line in fs::read_to_string(format!("{dir}/solution.diff"))?.lines() {
         if let Some(line) = line.strip_prefix("# deviates: ") {
-            let (ids, _) = line.split_once(", because ").context("it does not say why")?;
+            let (ids, _) =
+                line.split_once(", because ").context("the first line gives no reason")?;
             announced.extend(ids.split(' ').map(str::to_owned));
         }
     }
     let mut check = Command::new(program("workshop"));
-    // On a busy machine a check may take its time.
+    // A check may be slow on a busy machine.
     check.args(["check", step, "--limit=200"]);
     let output = as_a_reader(&mut check).output()?;
     let said = String::from_utf8_lossy(&output.stdout);
@@ -76,6 +77,6 @@ fn deviates_as_announced(step: &str, dir: &str) -> Result<()> {
         let id = line.strip_suffix(')').and_then(|line| line.rsplit_once('('));
         fail.extend(id.map(|(_, id)| id.to_owned()));
     }
-    ensure!(fail == announced, "it deviates in {fail:?}, and announces {announced:?}:\n{said}");
+    ensure!(fail == announced, "it fails {fail:?} and announces {announced:?}:\n{said}");
     Ok(())
 }

@@ -1,6 +1,6 @@
-//! Every system call that a step makes on purpose fails once, by strace's `inject`: then it must end
-//! with 125 (126 or 127 where it is the command's own exec) and one line that says what failed, and
-//! leave the host as it was. What came of each is a table for the book.
+//! Every system call that a step makes on purpose fails once, through strace's `inject`. The step
+//! must then end with 125 (or 126 or 127 if the command's exec failed), print one line that says
+//! what failed, and leave the host as it was. The book shows the results as a table.
 
 #[path = "faults/list.rs"]
 mod list;
@@ -26,7 +26,7 @@ use workshop::command::Ended;
 use workshop::host::{self, State};
 use workshop::steps::{STEPS, step};
 
-/// The case in which we make a call some times, and become a step.
+/// The case in which we make a call several times and then become a step.
 const BEFORE: &str = "before";
 
 fn main() -> ExitCode {
@@ -61,14 +61,14 @@ fn command(number: usize, words: &[&str]) -> Command {
     command
 }
 
-/// Everything is traced, and nothing fails.
+/// Traces everything and lets nothing fail.
 fn undisturbed(command: &Command) -> Result<Vec<Process>> {
     let (ended, processes) = strace(&["-ff"], command)?;
     ended.expect(0).context("undisturbed")?;
     Ok(processes)
 }
 
-/// Has the call fail. Returns the exit code, and the line that the step said.
+/// Makes the call fail. Returns the exit code and the line that the step printed.
 fn what_comes_of(fault: &Fault, number: usize) -> Result<String> {
     let before = State::now()?;
     let step = command(number, fault.command);
@@ -81,11 +81,11 @@ fn what_comes_of(fault: &Fault, number: usize) -> Result<String> {
         before.restored()?;
         return Ok(format!("{}\n{line}", ended.code));
     }
-    bail!("it never was the call that failed")
+    bail!("another call failed each time")
 }
 
-/// Runs the step with a fault. Nothing, if the command was over before the call was made, or another
-/// call failed: a file may have grown since the undisturbed run, and took one more read.
+/// Runs the step with a fault. Returns nothing if the command ended before the call, or if another
+/// call failed: a file may have grown since the undisturbed run and needed one more read.
 fn injected(fault: &Fault, step: &Command) -> Result<Option<Ended>> {
     let inject = |name: &str, count: usize| {
         format!("--inject={name}:error={:?}:when={count}{}", fault.errno, fault.again)
@@ -101,7 +101,8 @@ fn injected(fault: &Fault, step: &Command) -> Result<Option<Ended>> {
         if fault.who == Who::Run {
             strace(&[&trace, &inject], step)?
         } else {
-            // Strace counts for each process by itself: `run` must have made as many calls before.
+            // strace counts the calls of each process separately, so `run` must get past
+            // its own failure first.
             let mut both = host::ourselves(BEFORE)?;
             both.args([name, &count.to_string()]).arg(step.get_program()).args(step.get_args());
             strace(&["-ff", &trace, &inject], &both)?
@@ -113,7 +114,7 @@ fn injected(fault: &Fault, step: &Command) -> Result<Option<Ended>> {
     Ok(failed.is_some_and(|call| is(call, fault.call)).then_some(ended))
 }
 
-/// What its process calls, up to the call that is to fail.
+/// The calls of the process, up to the one that must fail.
 fn up_to<'a>(fault: &Fault, processes: &'a [Process]) -> Option<&'a [Call]> {
     let calls = &processes.iter().find(|process| process.who == fault.who)?.calls;
     let mut start = 0;
@@ -124,8 +125,7 @@ fn up_to<'a>(fault: &Fault, processes: &'a [Process]) -> Option<&'a [Call]> {
     Some(&calls[..=start + there])
 }
 
-/// Makes a call, of which nothing comes, so often that the one which fails is among them, and becomes
-/// the step.
+/// Makes a harmless call so often that the injected failure hits one of these, then becomes the step.
 fn become_step(words: &[OsString]) -> ExitCode {
     let [name, count, program, args @ ..] = words else { return ExitCode::FAILURE };
     for _ in 0..count.to_string_lossy().parse().unwrap_or(0) {
@@ -154,20 +154,20 @@ fn name_of(call: &str) -> &str {
     call.split(' ').next().unwrap_or(call)
 }
 
-/// Whether it is such a call: of that name, and with that in its arguments.
+/// Whether it is the wanted call: the name is the same and the arguments contain the words.
 fn is(call: &Call, wanted: &str) -> bool {
     let (name, arguments) = wanted.split_once(' ').unwrap_or((wanted, ""));
     known_as(&call.name) == known_as(name) && call.line.contains(arguments) && !is_foreign(call)
 }
 
-/// Whether it is about the cgroup of a container that runs elsewhere on this machine: step 5 looks
-/// at these, too.
+/// Whether the call is about the cgroup of another container on this machine. Step 5 reads these,
+/// too.
 fn is_foreign(call: &Call) -> bool {
     let of = |part| call.line.contains(part);
     of("cgroup/") && of("/step0") && !of("/workshop-")
 }
 
-/// Fails if what came of a fault is not right. Returns the line.
+/// Checks the outcome of a fault. Returns the line.
 fn judged(fault: &Fault, number: usize, ended: &Ended) -> Result<String> {
     let (code, words) = match fault.then {
         Then::Stops(words) | Then::Ends(words) => (125, Some(words)),
@@ -181,15 +181,17 @@ fn judged(fault: &Fault, number: usize, ended: &Ended) -> Result<String> {
     let early = matches!(fault.then, Then::Stops(_) | Then::Unexecuted(..));
     ensure!(!early || ended.stdout.is_empty(), "the command was started");
     let (Some(words), Some(line)) = (words, lines.first()) else { return Ok(String::new()) };
-    let line = line.strip_prefix(step(number).name).context("it does not say who it is")?;
-    // As nix has it, or libc.
+    let line = line
+        .strip_prefix(step(number).name)
+        .context("the line does not begin with the step's name")?;
+    // In the words of nix or of libc.
     let errno = line.contains(fault.errno.desc())
         || line.contains(&io::Error::from(fault.errno).to_string());
     ensure!(line.contains(words) && errno, "no {words:?}, or not {}: {line:?}", fault.errno);
     Ok(everywhere(line.trim_start_matches(": ")))
 }
 
-/// A line as it is on every machine: without the path of the root filesystem, and of a cgroup.
+/// Makes a line the same on every machine: removes the paths of the root filesystem and of cgroups.
 fn everywhere(line: &str) -> String {
     let line = line.replace(&*rootfs().to_string_lossy(), "rootfs");
     let Some((before, path)) = line.split_once("/sys/fs/cgroup") else { return line };
@@ -200,14 +202,14 @@ fn everywhere(line: &str) -> String {
     }
 }
 
-/// Fails if the step makes a call that no fault is for.
+/// Fails if the step makes a call that has no fault in the list.
 fn every_call_is_tried(number: usize) -> Result<String> {
     for words in [["/bin/echo", "started"], ["/bin/sleep", "0.1"]] {
         for Process { who, calls } in undisturbed(&command(number, &words))? {
             let its = FAULTS.iter().filter(|f| f.who == who && f.steps.contains(&number));
             let mut listed = [NO_FAULT, INCIDENTAL].concat();
             listed.extend(its.map(|fault| fault.call));
-            // Which calls the command makes is its own affair.
+            // We do not care which calls the command makes.
             for call in calls.iter().filter(|call| call.in_main && who != Who::Command) {
                 let tried = is_foreign(call) || listed.iter().any(|wanted| is(call, wanted));
                 ensure!(tried, "{who:?}: no fault for {}", call.line);
@@ -224,7 +226,7 @@ fn table() -> Result<()> {
          | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for fault in FAULTS {
-        // What came of it, in the first and the last of some steps that follow one another.
+        // The outcome, with the first and the last of consecutive steps that share it.
         let mut rows: Vec<(String, usize, usize)> = Vec::new();
         for step in fault.steps.clone() {
             let outcome = said(&name(fault, step))?;

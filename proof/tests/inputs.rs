@@ -1,9 +1,9 @@
-//! Bad input for every step: whatever it is given, a step does as told or says in one line why not,
-//! never panics, never hangs, and leaves the host as it was.
+//! Bad input for every step. Whatever the input is, a step does what it says or prints one line
+//! about why not. It never panics or hangs, and it leaves the host as it was.
 //!
-//! Some input is listed, with what a step makes of it as a snapshot, and some is made up at random:
+//! Some input is listed, and a snapshot has what each step does with it. Other input is random:
 //! `INPUTS_CASES=2000 cargo test -p proof --test inputs random` tries more of it, and
-//! `INPUTS_SEED=7` begins elsewhere. A failure tells the seed that makes the same again.
+//! `INPUTS_SEED=7` starts with another seed. A failure prints the seed that repeats it.
 
 #[path = "inputs/list.rs"]
 mod list;
@@ -26,11 +26,11 @@ use workshop::container::copy_rootfs;
 use workshop::host::State;
 use workshop::steps::{LAST, STEPS, Step, step};
 
-/// What is tried with a step: a program, and the number of the step that it is.
+/// What is tried with a step: its program and its number.
 type Part = fn(&Path, usize) -> Result<String>;
 
-/// Programs that must be found out, without which this would prove nothing: a name, the part that
-/// finds it out, what that says, and a script that is given `run ...` (`$REAL` is the last step).
+/// Programs that must be caught, or this test would prove nothing: a name, the part that catches
+/// the program, what that part says, and a script that gets `run ...` (`$REAL` is the last step).
 #[rustfmt::skip] // One is two lines.
 const SABOTEURS: &[(&str, Part, &str, &str)] = &[
     ("adds-an-argument", random, "it arrives as",
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
     case::run(8, cases)
 }
 
-/// A place on the throw-away host, with a copy of the root filesystem.
+/// A directory on the throw-away host with a copy of the root filesystem.
 fn place() -> Result<PathBuf> {
     let place = env::temp_dir();
     copy_rootfs(rootfs(), &place.join("rootfs"))?;
@@ -72,20 +72,21 @@ fn is_found_out(part: Part, says: &str, script: &str) -> Result<String> {
     let (file, real) = (env::temp_dir().join("saboteur"), program(LAST.name));
     fs::write(&file, format!("#!/bin/sh\nREAL='{}'\n{script}\n", real.display()))?;
     fs::set_permissions(&file, PermissionsExt::from_mode(0o755))?;
-    let why = format!("{:#}", part(&file, STEPS.len()).err().context("it is not found out")?);
+    let why = format!("{:#}", part(&file, STEPS.len()).err().context("it is not caught")?);
     ensure!(why.contains(says), "{why:?} instead of {says:?}");
     Ok(String::new())
 }
 
-/// What a step says after it has announced the command, whose arguments may be of several lines.
+/// What a step prints after it has announced the command. The command's arguments may have several
+/// lines.
 fn complaint(stderr: &str) -> &str {
     let Some(announced) = stderr.strip_prefix("Running [") else { return stderr };
     let rest = announced.rsplit_once("] as pid: 1\n").or_else(|| announced.rsplit_once("]\n"));
     rest.map_or(stderr, |(_, complaint)| complaint)
 }
 
-/// What holds for every input: no panic, and an exit code of ours comes with an error of one line,
-/// or with the usage.
+/// True for every input: no panic, and an exit code of ours comes with an error of one line or with
+/// the usage.
 fn sane(ended: &Ended) -> Result<()> {
     let (code, said) = (ended.code, complaint(&ended.stderr));
     ensure!(!said.contains("panicked"), "it panicked: {said}");
@@ -98,8 +99,8 @@ fn sane(ended: &Ended) -> Result<()> {
     Ok(())
 }
 
-/// What the program makes of the listed input: a line for each, which is empty for what only a later
-/// step has a word to say on.
+/// What the program does with the listed input, a line each. The line is empty if the input is for
+/// later steps only.
 fn listed(program: &Path, number: usize) -> Result<String> {
     let place = place()?;
     let mut outcomes = String::new();
@@ -113,7 +114,7 @@ fn listed(program: &Path, number: usize) -> Result<String> {
     Ok(outcomes)
 }
 
-/// The exit code, and the first line of what is said.
+/// The exit code, and the first line of the complaint.
 fn outcome(program: &Path, dir: &Path, before: &str, typed: &str) -> Result<String> {
     fs::create_dir(dir)?;
     let sh = |script: &str| {
@@ -132,7 +133,7 @@ fn outcome(program: &Path, dir: &Path, before: &str, typed: &str) -> Result<Stri
     Ok(format!("{} | {}", ended.code, line.replace(&dir.display().to_string(), "DIR")))
 }
 
-/// The table of them all; steps with the same outcome share a row.
+/// The table of all outcomes. Steps with the same outcome share a row.
 fn outcomes() -> Result<()> {
     let mut table = String::from("| before | typed | steps | ends with | says |\n");
     table += "| --- | --- | --- | --- | --- |\n";
@@ -155,10 +156,10 @@ fn outcomes() -> Result<()> {
     Ok(())
 }
 
-/// Arguments that must arrive, and lines that need not make sense.
+/// Arguments that must arrive unchanged, and command lines that may be nonsense.
 fn random(program: &Path, step: usize) -> Result<String> {
     let (place, host) = (place()?, State::now()?);
-    // One program is all there is to be found: at random, who knows what would be run.
+    // The root filesystem holds a single program, because a random name must not run anything else.
     let script = "mkdir -p with/bin with/proc with/dev with/sys; cp rootfs/bin/busybox with/bin
         ln -s busybox with/bin/printf; rm -r rootfs; mv with rootfs";
     end(Command::new("sh").args(["-ec", script]).current_dir(&place))?.expect(0)?;
@@ -168,7 +169,7 @@ fn random(program: &Path, step: usize) -> Result<String> {
         command.env("PATH", place.join("rootfs/bin")).env("ROOTFS", place.join("rootfs"));
         command
     };
-    // The longest argument that the kernel takes, and many of them.
+    // The longest argument that the kernel accepts, and many arguments.
     let many = (0..10_000).map(|i| i.to_string().into()).collect();
     for arguments in [vec!["x".repeat(131_071).into()], many] {
         end_sanely(&mut command("run".into()), &arguments, true)?;
@@ -194,14 +195,14 @@ fn any(random: &mut Rng, words: &[&'static str]) -> OsString {
     random.choice(words).copied().unwrap_or_default().into()
 }
 
-/// Any bytes but NUL, which an argument cannot have.
+/// Any bytes except NUL, which an argument cannot contain.
 fn bytes(random: &mut Rng, start: &str, at_most: usize) -> OsString {
     let length = random.usize(0..=at_most);
     let rest = repeat_with(|| random.u8(1..)).take(length);
     OsString::from_vec(start.bytes().chain(rest).collect())
 }
 
-/// What may stand before the command.
+/// What may come before the command.
 fn options(random: &mut Rng, step: usize) -> Option<OsString> {
     let options = random.choice(&STEPS[..step])?.options;
     match random.u8(0..4) {
@@ -212,7 +213,7 @@ fn options(random: &mut Rng, step: usize) -> Option<OsString> {
     }
 }
 
-/// Arguments: any bytes, what could be mistaken for ours, what makes sense, or long ones.
+/// Arguments: random bytes, words that look like ours, sensible words, or long ones.
 fn arguments(random: &mut Rng) -> Vec<OsString> {
     const KNOWN: &str = "|-|--|---|-h|--help|-V|--version|--hostname|--hostname=x|--rootfs|\
         --rootfs=rootfs|--rootfs=/|--memory|--memory=64m|--cpus=1|--pids-limit=9|--no-such-flag|\
@@ -230,7 +231,8 @@ fn arguments(random: &mut Rng) -> Vec<OsString> {
     repeat_with(one).take(count).collect()
 }
 
-/// Runs it to its end, which must be sane. The arguments are its own, or are to arrive at a command.
+/// Runs the command to its end, which must be sane. If `arrive` is set, the arguments are for a
+/// command and must arrive there.
 fn end_sanely(command: &mut Command, arguments: &[OsString], arrive: bool) -> Result<()> {
     if arrive {
         command.args(["printf", "%s\\0"]);

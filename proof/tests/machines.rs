@@ -1,5 +1,5 @@
-//! The machines that people have, as `cargo proof vm` lays them out: with cgroups as systemd has
-//! them (`vm/guest.sh`), and with what may be wrong with them. Anywhere else they are ignored.
+//! The machines that people have, as `cargo proof vm` arranges them: with systemd's cgroups
+//! (`vm/guest.sh`), and with what can be wrong with these. Ignored on all other machines.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -18,9 +18,9 @@ const CGROUPS: &str = "/sys/fs/cgroup";
 const SLICE: &str = "user.slice/user-1000.slice";
 /// After a login.
 const SESSION: &str = "user.slice/user-1000.slice/session-1.scope";
-/// What the user's own systemd started by `systemd-run --user --scope -p Delegate=yes`.
+/// What the user's own systemd started for `systemd-run --user --scope -p Delegate=yes`.
 const DELEGATED: &str = "user.slice/user-1000.slice/user@1000.service/app.slice/run-1.scope";
-/// All above that, the inmost last.
+/// All cgroups above that, the innermost last.
 const SLICES: [&str; 4] = [
     "user.slice",
     SLICE,
@@ -28,12 +28,12 @@ const SLICES: [&str; 4] = [
     "user.slice/user-1000.slice/user@1000.service/app.slice",
 ];
 
-/// The versions of cgroups, a name, and what is looked at, in a step of this name.
+/// The versions of cgroups, a name, and a test for the step of this name.
 type Machine = (&'static str, &'static str, fn(&str) -> Result<()>);
 
 #[rustfmt::skip] // A machine is two lines.
 const MACHINES: &[Machine] = &[
-    // The session itself has processes, so in version 2 it may have no limited children.
+    // The session itself holds processes, so in version 2 its children cannot have limits.
     ("v1", "root-in-a-session-v1",
         |it| limits(it, SESSION, "$step run --pids-limit 7", "pids/user.slice/user-1000.slice/session-1.scope/ID/pids.max:7")),
     ("v2", "root-in-a-session-v2",
@@ -45,7 +45,8 @@ const MACHINES: &[Machine] = &[
     ("v1 v2", "user-in-a-session-without-a-namespace",
         |it| refuses(it, SESSION, "$user $step run echo started", HOW)),
     ("v1 v2", "thousand-cgroups", thousand_cgroups),
-    // The slice offers no cpu (systemd enables what is asked for); the root does.
+    // The slice has no cpu controller, because systemd enables only what is requested. The root has
+    // it.
     ("v2", "controller-not-enabled-here",
         |it| limits(it, SESSION, "$step run --cpus 0.5", "ID/cpu.max:50000 100000")),
     ("v2", "user-with-delegation",
@@ -54,7 +55,7 @@ const MACHINES: &[Machine] = &[
         |it| in_cgroup(it, DELEGATED, "$user unshare -Ur $step run --memory 64m tail /dev/zero")?.expect(137).map(drop)),
     ("v2", "controller-not-delegated",
         |it| refuses(it, DELEGATED, "$user unshare -Ur $step run --cpus 1 echo started", ": EACCES")),
-    // As in Docker's, the root of what one sees has processes.
+    // As in Docker: the root that the process sees holds processes.
     ("v2", "in-a-container",
         |it| refuses(it, "system.slice", IN_A_CONTAINER, "gives its children")),
     ("v2", "no-systemd", no_systemd),
@@ -70,7 +71,7 @@ const IN_A_CONTAINER: &str = "unshare --cgroup --mount sh -c '
 fn main() -> ExitCode {
     let mut cases = Vec::new();
     let version = env::var(VM).unwrap_or_default();
-    // Those who limit their containers.
+    // The steps that limit their containers.
     for step in STEPS.iter().filter(|step| step.root) {
         for (versions, name, look) in MACHINES {
             let name = format!("{}::machine::{name}", step.name);
@@ -79,12 +80,12 @@ fn main() -> ExitCode {
             cases.push(case.only_if(ours, "is for `cargo proof vm`"));
         }
     }
-    // They rearrange the machine.
+    // They change the machine, so they run one by one.
     case::run(1, cases)
 }
 
-/// Runs a script of the shell as root in a cgroup. In it `$step` is the step, and `$user` in front of
-/// a command runs it as uid 1000. That the cgroups are as they were afterwards is part of it.
+/// Runs a shell script as root in a cgroup. In the script, `$step` is the step, and `$user` before
+/// a command runs it as uid 1000. Fails if the cgroups are not the same afterwards.
 fn in_cgroup(step: &str, cgroup: &str, script: &str) -> Result<Ended> {
     let before = cgroups()?;
     let join = format!("for file in $(find {CGROUPS} -path '*/{cgroup}/cgroup.procs')");
@@ -95,13 +96,13 @@ fn in_cgroup(step: &str, cgroup: &str, script: &str) -> Result<Ended> {
     eventually(|| {
         let now = cgroups()?;
         let new: Vec<_> = now.symmetric_difference(&before).collect();
-        ensure!(new.is_empty(), "the host's cgroups are others now: {new:?}");
+        ensure!(new.is_empty(), "the host's cgroups have changed: {new:?}");
         Ok(ended.code)
     })?;
     Ok(ended)
 }
 
-/// All cgroups, and the controllers that those below them get.
+/// All cgroups, and the controllers that each gives its children.
 fn cgroups() -> Result<BTreeSet<String>> {
     let script = format!(
         "find {CGROUPS} -type d -print -o -name cgroup.subtree_control -exec grep -H . {{}} +"
@@ -110,15 +111,15 @@ fn cgroups() -> Result<BTreeSet<String>> {
     Ok(found.lines().map(str::to_owned).collect())
 }
 
-/// Enables or disables controllers for those below a cgroup.
+/// Enables or disables controllers for the children of a cgroup.
 fn control(dir: &str, what: &str) -> Result<()> {
     let file = Path::new(CGROUPS).join(dir).join("cgroup.subtree_control");
     fs::write(&file, what).with_context(|| format!("write {what} to {}", file.display()))
 }
 
-/// Fails unless a file in the cgroup of a container, which `run` (in shell) starts in a cgroup, says
-/// this. `expected` is `PATH/ID/FILE:TEXT`. PID 1 and the command are there before it is ended: a
-/// signal before would end the start.
+/// `run` is a shell command that starts a container in `cgroup`. Fails unless a file in the
+/// container's cgroup has the expected text. `expected` is `PATH/ID/FILE:TEXT`. The script waits
+/// for PID 1 and the command, because an earlier signal would end the start.
 fn limits(step: &str, cgroup: &str, run: &str, expected: &str) -> Result<()> {
     let (path, _) = expected.split_once(':').context("no text")?;
     let file = path.rsplit('/').next().context("no file")?;
@@ -135,14 +136,14 @@ fn limits(step: &str, cgroup: &str, run: &str, expected: &str) -> Result<()> {
     Ok(())
 }
 
-/// Fails unless a script ends with 125, starts nothing, and says this.
+/// Fails unless the script ends with 125, starts nothing and prints `why`.
 fn refuses(step: &str, cgroup: &str, script: &str, why: &str) -> Result<()> {
     let said = in_cgroup(step, cgroup, script)?.expect(125)?;
     ensure!(said.stderr.contains(why) && said.text().is_empty(), "it says {:?}", said.stderr);
     Ok(())
 }
 
-/// Nobody has enabled anything: then we do, at the root, where it may stay.
+/// If nobody has enabled a controller, the step does it at the root, where it may stay enabled.
 fn no_systemd(step: &str) -> Result<()> {
     SLICES.iter().rev().try_for_each(|slice| control(slice, "-memory -pids"))?;
     control("", "-cpu -memory -pids")?;
@@ -151,12 +152,12 @@ fn no_systemd(step: &str) -> Result<()> {
     control("", "+cpu +memory +pids")?;
     SLICES.iter().try_for_each(|slice| control(slice, "+memory +pids"))?;
     let changed = first.err().map(|error| error.to_string()).unwrap_or_default();
-    ensure!(changed.contains(":memory pids\""), "it was not it that enabled them: {changed}");
+    ensure!(changed.contains(":memory pids\""), "the step did not enable them: {changed}");
     limited
 }
 
-/// Nobody limits memory in the slice, until our `run` has its cgroup for the first limit: both limits
-/// must hold in the one cgroup all the same, or it must not start.
+/// The slice does not limit memory until `run` has a cgroup for its first limit. Still, both limits
+/// must hold in the one cgroup, or the container must not start.
 fn controller_toggled_meanwhile(step: &str) -> Result<()> {
     SLICES.iter().rev().try_for_each(|slice| control(slice, "-memory"))?;
     let script = format!(
@@ -176,7 +177,7 @@ fn controller_toggled_meanwhile(step: &str) -> Result<()> {
     let said = in_cgroup(step, SESSION, &script);
     SLICES.iter().try_for_each(|slice| control(slice, "+memory"))?;
     let said = said?;
-    // PID 1 and sh, which may not have said so yet.
+    // The cgroup holds PID 1 and sh. sh may not have printed anything yet.
     let mut lines: Vec<_> = said.stdout.split(|byte| *byte == b'\n').collect();
     lines.sort_unstable();
     let limited = said.code == 0 && lines == [&b""[..], b"20 67108864 2", b"started"];
@@ -185,8 +186,8 @@ fn controller_toggled_meanwhile(step: &str) -> Result<()> {
     Ok(())
 }
 
-/// A known limit: our cgroup is where all controllers are that it takes, and that may be above the
-/// limits of our caller. So to ask for one limit may remove another.
+/// A known limit: we make our cgroup where all its controllers are enabled, which may be above the
+/// limits of our caller. So asking for one limit can remove another.
 fn leaves_the_limits_of_its_caller(step: &str) -> Result<()> {
     let limit = |what: &str| fs::write(Path::new(CGROUPS).join(SLICE).join("memory.max"), what);
     limit("30M").context("limit the slice")?;
@@ -196,11 +197,14 @@ fn leaves_the_limits_of_its_caller(step: &str) -> Result<()> {
     limit("max").context("no limit of the slice")?;
     let (below, above) = (below?.text(), above?.expect(0)?.text());
     ensure!(below.trim() != "62914560", "the limit of the slice does not hold");
-    ensure!(above.trim() == "62914560", "it holds with --cpus, too: no known limit any more");
+    ensure!(
+        above.trim() == "62914560",
+        "it holds with --cpus, too, so this is no longer a known limit"
+    );
     Ok(())
 }
 
-/// More than one read of a directory returns. (Five thousand took the emulated machine minutes.)
+/// More cgroups than a single read of a directory returns. (Five thousand took minutes in the VM.)
 fn thousand_cgroups(step: &str) -> Result<()> {
     let v2 = Path::new(CGROUPS).join("cgroup.controllers").exists();
     let (slice, cgroup) =

@@ -1,4 +1,4 @@
-//! What goes wrong only if two things happen in the same moment: strace stretches it.
+//! What goes wrong only if two things happen at the same moment. strace makes that moment longer.
 
 use std::env;
 use std::fs;
@@ -16,11 +16,11 @@ use workshop::container::copy_rootfs;
 use workshop::machine::eventually;
 use workshop::steps::{STEPS, Step};
 
-/// An orphan dies by a real-time signal, which nix does not know, and while PID 1 looks who has died,
-/// the command ends, too.
+/// An orphan dies of a real-time signal, which nix does not know. While PID 1 looks which child has
+/// died, the command ends, too.
 const ORPHAN: &str =
     "orphan=$(sleep 777 >/dev/null & echo $!); kill -40 $orphan; sleep 1.5; exit 7";
-/// The command itself dies so, while `run` or PID 1 is about to look.
+/// The command itself dies of one, while `run` or PID 1 is about to look.
 const COMMAND: &str = "sleep 0.4; kill -40 $$";
 
 fn main() -> ExitCode {
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     for (number, step) in (1..).zip(&STEPS) {
         let needs = Needs::root_if(step.root).with(&["strace"]);
         let name = |moment| format!("{}::{moment}", step.name);
-        // From step 3 on `run` and PID 1 look who has died.
+        // From step 3 on, `run` and PID 1 look which child has died.
         if number >= 3 {
             let kept = |script, code| move || the_code_is_kept(step, script, code);
             cases.push(case(name("an-orphan-and-the-command-end"), needs, kept(ORPHAN, 7)));
@@ -45,15 +45,16 @@ fn main() -> ExitCode {
 fn the_code_is_kept(step: &Step, script: &str, code: i32) -> Result<String> {
     let mut command = Command::new(program(step.name));
     command.args(["run", "sh", "-c", script]);
-    // Each look for who has died takes a second longer.
+    // Each look takes a second longer.
     let options = ["-ff", "--trace=waitid", "--inject=waitid:delay_enter=1000000"];
     strace(&options, &command)?.0.expect(code)?;
     Ok(String::new())
 }
 
-/// While it starts, somebody who may write to the root filesystem puts a symlink in the place of its
-/// `/dev`, which leads out. A step looks for symlinks before it mounts, and not afterwards: it refuses
-/// to go on if there is no `pts` where it leads, and if there is, goes on there. That is a known limit.
+/// During the start, somebody who may write to the root filesystem replaces its `/dev` with a
+/// symlink that leads out. A step looks for symlinks only before it mounts. If there is no `pts`
+/// where the link leads, it refuses to go on. If there is one, it goes on there, which is a known
+/// limit.
 fn swapped(step: &Step, fits: bool) -> Result<String> {
     let place = env::temp_dir();
     let (root, outside, log) = (place.join("rootfs"), place.join("host"), place.join("trace"));
@@ -71,7 +72,7 @@ fn swapped(step: &Step, fits: bool) -> Result<String> {
         let pid = line.context("it does not make /dev/pts")?.split(' ').next();
         Ok(Pid::from_raw(pid.context("no process id")?.parse()?))
     })?;
-    // On the host it is an empty directory: what is mounted on it elsewhere goes.
+    // On the host this is an empty directory. Removing it removes the mounts on it elsewhere.
     fs::remove_dir_all(root.join("dev"))?;
     symlink(Path::new("..").join(outside.strip_prefix("/")?), root.join("dev"))?;
     kill(stopped, Signal::SIGCONT)?;

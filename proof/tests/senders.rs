@@ -1,5 +1,5 @@
-//! Who sends a signal to a running container, and what becomes of it in each step: a table, as
-//! measured. What a step still owes is in it, too, so that it is noticed when that changes.
+//! Sends signals to a running container from different senders, and measures what happens in each
+//! step. The table includes what a step still does wrong, so that we notice when that changes.
 
 use std::process::ExitCode;
 
@@ -15,24 +15,25 @@ use workshop::machine::eventually;
 use workshop::steps::{LAST, STEPS, Step};
 use workshop::terminal::Terminal;
 
-/// For those who read the snapshot.
+/// For readers of the snapshot.
 const LEGEND: &str = "\
-A number is the exit code of a command that does nothing about the signal; behind a comma stands
-that of one which catches it, and exits with 7 then. A real-time signal has no name in nix: `run`
-can only say that it does not pass it on. To a process group it goes twice, from the sender and
-from `run`: the command sees it once or twice. `run` exits, and does not die of SIGINT, so bash
-takes it that the command has dealt with ^C, and goes on. A shell inside cannot see that it is in
-the background (the group in front has no number for it), and takes the terminal.
+The first number is the exit code of a command that does nothing about the signal. The number after
+the comma is that of a command that catches the signal and then exits with 7. nix has no names for
+real-time signals, so `run` can only say that it does not pass them on. A signal to a process group
+comes from the sender and from `run`, so the command sees it once or twice. On ^C `run` exits and
+does not die of SIGINT, so bash assumes that the command has handled ^C, and goes on with its loop.
+A shell inside cannot see that it is in the background, because the foreground group has no number
+inside. So it takes the terminal.
 ";
 
-/// For the scripts, whose arguments are `PROGRAM run`. Each job has a process group of its own: the
-/// host's first has no shell above it, and SIGTSTP stops nobody in it.
+/// Goes before every script, whose arguments are `PROGRAM run`. Each job has its own process group,
+/// because the host's first group has no shell above it, so SIGTSTP would stop nothing in it.
 const SHELL: &str = r#"
     set -m; cd $TMPDIR; run=("$@")
-    # No loop: bash leaves one when a job stops.
+    # No loop, because bash leaves a loop when a job stops.
     soon() { "$@" || { sleep 0.05; soon "$@"; }; }
     is() { ps -eo stat=,args= | grep -q "^$1[^ ]* *sleep 777\$"; }
-    # No shell before it: busybox's loses SIGQUIT when it is about to become another program.
+    # No shell before it: busybox's shell loses SIGQUIT when it is about to exec.
     sleeping() { "${run[@]}" sleep 777 2>said & soon is S; }
     caught() { # SIGNAL [- if it is for the group]
         "${run[@]}" sh -c "trap 'exit 7' $1; echo ready; while :; do sleep 0.05; done" >ready &
@@ -43,12 +44,12 @@ const SHELL: &str = r#"
         sleeping; kill -TSTP $!; soon grep -q 'State:.T' /proc/$!/status
         if is T; then printf 'the command stops'; else printf '`run` alone stops'; fi
         kill -CONT $!; kill -TERM $!
-        # A wait may end because it has stopped.
+        # A wait may end because the process has stopped.
         soon eval '! kill -0 $! 2>/dev/null'; wait $!; [ $? = 143 ] || printf ', and ends with %s' $?
     }
     real_time() {
         sleeping; kill -37 $!
-        # Two that wait would come in the order of their numbers.
+        # Two pending signals would arrive in the order of their numbers.
         soon eval '! grep -qs ShdPnd:.*[1-9a-f] /proc/$!/status'
         kill -TERM $!; wait $!; code=$?
         grep -o 'real-time.*' said | sed 's/.*/"&", lives on/' | grep . || echo $code
@@ -57,7 +58,7 @@ const SHELL: &str = r#"
     limited() { (ulimit -S -c 0; ulimit -S $1; "${run[@]}" sh -c "$2"); printf $?; }
 "#;
 
-/// How it is measured what becomes of a signal: by a script, or at a terminal.
+/// How to measure what happens: with a script, or at a terminal.
 enum How {
     Script(&'static str),
     Function(fn(&Runner) -> Result<String>),
@@ -65,7 +66,7 @@ enum How {
 
 use How::{Function, Script};
 
-/// Who sends a signal, which, and how what becomes of it is measured.
+/// The sender, the signal, and how to measure what happens.
 const ROWS: &[(&str, &str, How)] = &[
     ("a process", "HUP", Script("sent HUP")),
     ("a process", "INT", Script("sent INT")),
@@ -108,7 +109,7 @@ fn name(step: &Step, sender: &str, what: &str) -> String {
     format!("{}::{sender}: {what}", step.name)
 }
 
-/// What becomes of a signal.
+/// What happens on a signal.
 fn cell(step: &Step, how: &How) -> Result<String> {
     let runner = runner(step)?;
     let script = match how {
@@ -134,11 +135,11 @@ fn table() -> Result<()> {
     Ok(())
 }
 
-/// Something that is done to a terminal.
+/// Something that happens to a terminal.
 type Event = fn(&mut Terminal) -> Result<()>;
 
-/// The exit codes after something done to the terminal: of a command that does nothing about it, and
-/// of one that catches it.
+/// The exit codes after something happens to the terminal: of a command that does nothing
+/// about the signal, and of one that catches it.
 fn at_a_terminal(runner: &Runner, name: &str, event: Event) -> Result<String> {
     let mut alone = Terminal::before(&runner.command(["sleep", "777"]))?;
     alone.keys("\n")?;
@@ -152,7 +153,7 @@ fn caught_there(runner: &Runner, name: &str, event: Event) -> Result<String> {
     let catching = format!("trap 'exit 7' {name}; echo ready; while :; do sleep 0.05; done");
     let mut terminal = Terminal::before(&runner.command(["sh", "-c", &catching]))?;
     terminal.keys("\n")?;
-    // First it stands in what we say that we run.
+    // First the word appears in the line that announces the command.
     terminal.wait_for("Running")?;
     terminal.wait_for("\nready")?;
     event(&mut terminal)?;
@@ -172,7 +173,7 @@ fn stopped_by_key(runner: &Runner) -> Result<String> {
     Ok("stops, goes on".into())
 }
 
-/// Whether ^C ends a loop of bash, too.
+/// Whether ^C also ends a loop in bash.
 fn in_a_loop(runner: &Runner) -> Result<String> {
     let command = runner.command(["sleep", "777"]);
     let script = r#"for i in 1 2; do [ $i = 1 ] || exit 99; "$@"; done"#;
@@ -186,7 +187,7 @@ fn in_a_loop(runner: &Runner) -> Result<String> {
     })
 }
 
-/// What becomes of bash when a shell inside is started in the background.
+/// What happens to bash when a shell inside starts in the background.
 fn shell_in_the_background(runner: &Runner) -> Result<String> {
     let mut terminal = runner.terminal()?;
     terminal.keys("PS1='\\s,' exec bash --norc --noprofile -i\n")?;
@@ -194,7 +195,7 @@ fn shell_in_the_background(runner: &Runner) -> Result<String> {
     let (bash, file) = (terminal.foreground()?, runner.put("go", b"", 0o644)?);
     let shell = format!("sh -c 'until [ -s {file} ]; do sleep 0.05; done; exec sh'");
     terminal.keys(&format!("{} {shell} &\n", terminal.run))?;
-    // Bash takes the terminal before each prompt, and is not to do so once the shell inside has it.
+    // bash takes the terminal before each prompt. It must not do so after the shell inside has it.
     terminal.wait_for("bash,")?;
     runner.put("go", b"now", 0o644)?;
     eventually(|| {
@@ -203,12 +204,12 @@ fn shell_in_the_background(runner: &Runner) -> Result<String> {
         Ok(())
     })?;
     eventually(|| {
-        // Bash says nothing of its jobs before.
+        // bash reports its jobs only before a prompt.
         let _ = terminal.keys("\n");
         match (terminal.shows("Stopped")?, terminal.ended()?) {
             (true, _) => Ok("stops".to_owned()),
             (false, Some(_)) => Ok("bash loses the terminal, and ends".to_owned()),
-            _ => bail!("neither does the shell stop, nor bash end"),
+            _ => bail!("the shell does not stop, and bash does not end"),
         }
     })
 }
@@ -216,7 +217,7 @@ fn shell_in_the_background(runner: &Runner) -> Result<String> {
 fn alarm(runner: &Runner) -> Result<String> {
     let alone = end(&mut alarmed(&runner.command(["sleep", "10"]))?)?.code;
     let script = "trap 'exit 7' ALRM; for i in $(seq 200); do sleep 0.05; done";
-    // On a busy machine the alarm may go off before the trap is set: then once more.
+    // On a busy machine the alarm may go off before the trap is set. Then try again.
     let caught = eventually(|| {
         end(&mut alarmed(&runner.command(["sh", "-c", script]))?)?.expect(7).map(|ended| ended.code)
     })?;

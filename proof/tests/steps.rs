@@ -1,6 +1,6 @@
-//! Each step is whole, and small: its page, its row in the README, its checks and its budget are
-//! there; and the difference to the step before is one new file, which is the wall, and the few lines
-//! that call it. A new one that lacks something fails here by name.
+//! Each step is complete and small. Its page, its row in the README, its checks and its limits on
+//! lines exist. It differs from the step before by one new file, which is the wall, and the few
+//! lines that call it. If a new step lacks something, a test here fails by name.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,11 +14,11 @@ use workshop::checks;
 use workshop::steps::{self, STEPS, Step};
 use workshop::workspace::{cargo, workspace};
 
-/// The most lines of a file.
+/// The most lines that a file may have.
 const LINES_OF_A_FILE: usize = 150;
-/// The files in the order in which the story is told. Only in these may a step change something.
+/// The files in the order of the story. A step may change something only in these.
 const STORY: [&str; 4] = ["main.rs", "run.rs", "child.rs", "supervise.rs"];
-/// The most crates that a room waits for before it can start.
+/// The most crates that a room has to build before it can start.
 const CRATES: usize = 22;
 
 fn main() -> ExitCode {
@@ -58,7 +58,7 @@ fn is_small(step: usize) -> Result<()> {
     Ok(())
 }
 
-/// That its page is in the summary, and shows its code, is seen by the lint of the book.
+/// The lint of the book checks that the page is in the summary and shows the code.
 fn is_whole(step: usize) -> Result<()> {
     let name = STEPS[step].name;
     let main = steps::read(name, "main.rs")?;
@@ -68,10 +68,13 @@ fn is_whole(step: usize) -> Result<()> {
     let row = readme.lines().find(|line| line.starts_with(&format!("| [{name}]")));
     let row = row.context("it has no row in the README")?;
     let lines: usize = lines(&STEPS[step])?.iter().map(|(_, count)| count).sum();
-    ensure!(row.ends_with(&format!("| {lines} |")), "it has {lines} lines, but the row is: {row}");
+    ensure!(
+        row.ends_with(&format!("| {lines} |")),
+        "it has {lines} lines, but its row says: {row}"
+    );
     let owes = checks::all().any(|check| check.from == step + 1);
-    ensure!(owes, "no check is from step {} on: what does it owe?", step + 1);
-    // What is recorded is still played.
+    ensure!(owes, "no check begins with step {}", step + 1);
+    // Every recorded transcript is still played.
     let tests = workspace().join(name).join("tests/transcripts.rs");
     let tests = fs::read_to_string(tests).context("no tests/transcripts.rs")?;
     let recorded = fs::read_dir(workspace().join("book/recorded").join(name));
@@ -83,7 +86,7 @@ fn is_whole(step: usize) -> Result<()> {
     Ok(())
 }
 
-/// What each step adds, changes (little) and keeps (to the byte).
+/// The files that a step adds, changes (a little) and keeps (byte for byte).
 fn table_of_files() -> Result<()> {
     let mut table = "| step | new files | changed files (lines) | files as before |\n".to_owned();
     table += "| --- | --- | --- | --- |\n";
@@ -115,7 +118,7 @@ fn table_of_files() -> Result<()> {
     Ok(())
 }
 
-/// By file; and where `main.rs` is split into files, by function.
+/// By file, or by function if the step splits `main.rs` into files.
 fn differs_as_recorded(step: usize) -> Result<()> {
     let (old, new) = (STEPS[step - 1].name, STEPS[step].name);
     let split = steps::files(old)?.len() == 1 && steps::files(new)?.len() > 1;
@@ -124,7 +127,7 @@ fn differs_as_recorded(step: usize) -> Result<()> {
     Ok(())
 }
 
-/// The differences of the files that both have, and the names of those that are new.
+/// The differences in files that both have, and the names of new files.
 fn by_file(old: &str, new: &str) -> Result<String> {
     let mut text = String::new();
     for file in STORY {
@@ -141,7 +144,7 @@ fn by_file(old: &str, new: &str) -> Result<String> {
     Ok(text)
 }
 
-/// The differences of the functions and types that both have, and the names of those that are new.
+/// The differences in functions and types that both have, and the names of new ones.
 fn by_function(old: &str, new: &str) -> Result<String> {
     let before = items(&steps::read(old, "main.rs")?);
     let mut text = String::new();
@@ -162,8 +165,8 @@ fn diff(old: &str, before: &str, new: &str, now: &str, of: &str) -> String {
     diff.unified_diff().context_radius(3).header(&old, &new).to_string()
 }
 
-/// The functions and types of a file, by name, with their comments: each ends with a brace at the left
-/// margin, and begins after a blank line.
+/// The functions and types of a file by name, with their comments. Each ends with a brace at the
+/// left margin and begins after a blank line.
 fn items(text: &str) -> Vec<(String, String)> {
     let mut items = Vec::new();
     for piece in text.split_inclusive("\n}\n").map(|piece| piece.trim_start_matches('\n')) {
@@ -189,7 +192,7 @@ fn every_folder_is_a_step() -> Result<()> {
     Ok(())
 }
 
-/// What cargo builds for some packages, their own crates included: `name version features`.
+/// The crates that cargo builds for these packages, their own included: `name version features`.
 fn builds(packages: &[&str]) -> Result<BTreeSet<String>> {
     let mut tree = cargo("tree");
     tree.args(["--offline", "--edges", "normal,build", "--prefix", "none", "--no-dedupe"]);
@@ -206,8 +209,8 @@ fn a_room_builds_little() -> Result<()> {
     Ok(())
 }
 
-/// Else who goes from `cargo test` to `cargo run -p`, or back, would wait for another build of a
-/// crate that is there: with other features it is another one.
+/// With other features, a crate is built again. Then people who go from `cargo test` to `cargo run
+/// -p`, or back, would wait for that.
 fn nothing_is_built_twice() -> Result<()> {
     let mut packages: Vec<_> = STEPS.iter().map(|step| step.name).collect();
     packages.extend(["workshop", "proof"]);

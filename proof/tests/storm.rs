@@ -1,8 +1,8 @@
-//! A storm for every step: containers are killed, or sent a signal, at random moments of their start
-//! and of their life. Afterwards the host must be as it was.
+//! A storm for every step: containers are killed, or get a signal, at random moments of their start
+//! and their life. Afterwards the host must be as it was.
 //!
-//! `STORM_RUNS=1000 cargo test -p proof --test storm` takes a few minutes, and `STORM_SEED=7` brings
-//! the same moments again: a failure tells its seed.
+//! `STORM_RUNS=1000 cargo test -p proof --test storm` takes a few minutes. A failure prints its
+//! seed, and `STORM_SEED=7` repeats the moments of that seed.
 
 use std::ffi::OsString;
 use std::process::{ExitCode, Stdio};
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
         cases.push(case(name, needs, move || storm(&runner(step)?, &options)));
     }
     cases.push(case("saboteur::storm", Needs::USER.in_vain(), is_found_out));
-    // Each would make the starts of the others longer.
+    // They would slow down each other's starts.
     case::run(1, cases)
 }
 
@@ -41,7 +41,7 @@ fn storm(runner: &Runner, options: &[&str]) -> Result<String> {
     let before = State::now()?;
     let mut start = Duration::ZERO;
     for run in 0..number("STORM_RUNS", 30) {
-        // Anew from time to time: the machine may have got other work.
+        // Measure again from time to time, because the machine may have become busier.
         if run % 50 == 0 {
             before.processes_restored()?;
             start = runner.time_to_start()?;
@@ -57,14 +57,14 @@ fn storm(runner: &Runner, options: &[&str]) -> Result<String> {
     }
     let settled = || {
         before.processes_restored()?;
-        // The next run removes the cgroups of those that were killed.
+        // The next run removes the cgroups of the killed runs.
         runner.run(options.iter().chain(&["true"]))?.expect(0)?;
         before.restored().map(|()| String::new())
     };
     settled().with_context(|| format!("STORM_SEED={seed}"))
 }
 
-/// A program that unmounts what it has mounted, unless it is killed.
+/// A program that unmounts its mounts, unless it is killed.
 fn is_found_out() -> Result<String> {
     let real = program(STEPS[0].name).display().to_string();
     let script = format!(
@@ -73,6 +73,6 @@ fn is_found_out() -> Result<String> {
     );
     let argv = ["sh", "-c", &script, "saboteur"].map(OsString::from).to_vec();
     let why = format!("{:#}", storm(&Runner::new(argv, None)?, &[]).err().context("it passes")?);
-    ensure!(why.contains("mounts on the host"), "it is found out by {why}");
+    ensure!(why.contains("mounts on the host"), "it is caught for another reason: {why}");
     Ok(String::new())
 }

@@ -1,5 +1,5 @@
-//! How many system calls each step makes, exactly: a step that makes one more, or one less, does
-//! not go unnoticed. Time depends on the machine, this does not.
+//! Counts the system calls of each step, exactly, so that one call more or less is noticed. The
+//! time depends on the machine, and this number does not.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,14 +13,13 @@ use proof::strace::{Call, INCIDENTAL, Process, known_as, strace};
 use workshop::host;
 use workshop::steps::STEPS;
 
-/// For those who read the snapshot.
+/// For readers of the snapshot.
 const LEFT_OUT: &str = "\
-Not counted, for it depends on the machine, on the versions of libc and Rust, or on the moment:
-what is called before main and after it, and by the command; memory; signals' masks and handlers;
-the looks (poll, waitid, read of the signalfd) before a child is reaped; what only asks (getcwd, or
-the fstat and lseek of an open file); umask; cgroups above the test's own; what only some kernels
-have (five files in /proc, the limit of swap). A file is read once, however long it is, and a
-directory, too.
+Not counted, because it depends on the machine, on the versions of libc and Rust, or on timing:
+calls before and after main, and calls of the command; memory; signal masks and handlers; the looks
+(poll, waitid, read of the signalfd) before a child is reaped; calls that only ask (getcwd, or fstat
+and lseek of an open file); umask; cgroups above the test's own; files that only some kernels have
+(five in /proc, the limit of swap). Reading a file or a directory counts once, however long it is.
 ";
 
 /// What only some kernels have.
@@ -40,12 +39,12 @@ fn main() -> ExitCode {
     case::run(1, vec![recorded])
 }
 
-/// How often each step calls what.
+/// How often each step makes each call.
 type Counts = BTreeMap<String, [usize; STEPS.len()]>;
 
 /// The version of the host's cgroups, and the table.
 fn count_all() -> Result<String> {
-    // Each step closes what it inherits, and that may be anything.
+    // A step closes what it inherits, and we do not know what that is.
     for fd in 3..1024 {
         let _ = close(fd);
     }
@@ -54,9 +53,9 @@ fn count_all() -> Result<String> {
     for (i, step) in STEPS.iter().enumerate() {
         let options = STEPS[..=i].iter().flat_map(|step| step.options);
         let mut command = Command::new(program(step.name));
-        // That one is in $ROOTFS.
+        // $ROOTFS names it already.
         command.arg("run").args(options.filter(|option| !option.starts_with("--rootfs")));
-        // Without a root filesystem of its own, what is `true` depends on the machine.
+        // Without its own root filesystem, `true` would be the machine's.
         let root = if step.rootfs { Path::new("/") } else { rootfs() };
         for process in traced(command.arg(root.join("bin/true"))).context(step.name)? {
             for name in counted(&process.calls) {
@@ -67,8 +66,8 @@ fn count_all() -> Result<String> {
     Ok(format!("{}\n{}", if v2 { "v2" } else { "v1" }, table(&counts)))
 }
 
-/// What its processes call. Anew, if a cgroup was not yet free when it was removed: then the step
-/// tries again.
+/// The calls of its processes. Tries again if the cgroup could not be removed at once, because then
+/// the step tries again, too.
 fn traced(command: &Command) -> Result<Vec<Process>> {
     for _ in 0..20 {
         let (ended, processes) = strace(&["-ff"], command)?;
@@ -78,13 +77,13 @@ fn traced(command: &Command) -> Result<Vec<Process>> {
             return Ok(processes);
         }
     }
-    bail!("its cgroup was never free at once")
+    bail!("its cgroup could never be removed at once")
 }
 
-/// The names of a process's calls that count.
+/// The names of the calls of a process that count.
 fn counted(calls: &[Call]) -> Vec<&str> {
     let mut names = Vec::new();
-    // What was called last and of which file.
+    // The last call, and its file.
     let mut last = ("", "");
     for call in calls {
         let name = known_as(&call.name);
@@ -102,20 +101,20 @@ fn counted(calls: &[Call]) -> Vec<&str> {
     names
 }
 
-/// Does it depend on the machine, or on the moment?
+/// Whether it depends on the machine or on timing.
 fn is_left_out(name: &str, line: &str) -> bool {
-    // Only the cgroups of the throw-away host have nobody else's beside them.
+    // Only the throw-away host has no other cgroups beside ours.
     let elsewhere = line.contains("/sys/fs/cgroup") && !line.contains("/workshop-");
     match name {
         _ if INCIDENTAL.contains(&name) => true,
         "fcntl" | "fstat" | "getcwd" | "getpid" | "lseek" | "poll" | "rt_sigprocmask" | "umask"
         | "waitid" => true,
         "clone" => line.contains(" ENOSYS "),
-        // Strace cuts the path that it says.
+        // strace cuts the path in this call.
         "readlink" => false,
         "read" if line.contains("signalfd") => true,
         "stat" if line.contains("AT_EMPTY_PATH") => true,
-        // Only those that found a child.
+        // Only calls that found a child.
         "wait" => !line.contains("WIFEXITED"),
         _ => elsewhere || OPTIONAL.iter().any(|path| line.contains(path)),
     }

@@ -1,4 +1,4 @@
-//! `cargo proof vm`, with a stand-in for QEMU.
+//! `cargo proof vm` with a stand-in for QEMU.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use workshop::temp::TempDir;
 
-/// Runs it with a script for QEMU: how it ends, and what it says on both streams.
+/// Runs it with a script as QEMU. Returns its exit code and its output on both streams.
 fn vm(qemu: &str) -> (Option<i32>, String, String) {
     let dir = TempDir::new("vm-").unwrap();
     let program = dir.path().join(format!("qemu-system-{}", std::env::consts::ARCH));

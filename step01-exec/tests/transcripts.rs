@@ -8,7 +8,6 @@ proof::transcripts! {
         "$ hostname",
         "$ step01-exec run /bin/sh",
         "# hostname",
-        "# exit",
     ],
     "same-namespace": [
         "$ step01-exec run sh -c 'for process in $PPID self; do readlink /proc/$process/ns/uts; done | uniq | wc -l'",
@@ -21,8 +20,8 @@ proof::transcripts! {
     "closed-pipe": ["$ step01-exec run yes | head -n 1"],
     "options-of-the-command": ["$ step01-exec run echo --hostname rust"],
     "errors": [
-        "$ step01-exec run no-such-command; echo $?",
-        "$ step01-exec run /etc/passwd; echo $?",
-        "$ step01-exec run; echo $?",
+        "$ step01-exec run no-such-command || echo $?",
+        "$ step01-exec run /etc/passwd || echo $?",
+        "$ step01-exec run || echo $?",
     ],
 }

@@ -61,7 +61,9 @@ pub fn join() -> Result<()> {
         };
         // In version 1, `tasks` moves a single thread, which is milliseconds faster.
         let file = if dir.join("tasks").exists() { "tasks" } else { "cgroup.procs" };
+        // ANCHOR: join-write
         fs::write(dir.join(file), "0").with_context(|| format!("join {dir:?}"))?;
+        // ANCHOR_END: join-write
         close(fd).context("close the cgroup")?;
     }
     unshare(CloneFlags::CLONE_NEWCGROUP).context("unshare CLONE_NEWCGROUP")

@@ -39,14 +39,18 @@ pub fn child(command: &[OsString]) -> Result<ExitCode> {
     pipe.write_all(b".").context("tell `run`")?;
     // Otherwise the command would inherit what we block.
     SigSet::all().thread_unblock().context("unblock signals")?;
+    // ANCHOR: child-start
     let started = Command::new(&command[0]).args(&command[1..]).spawn();
+    // ANCHOR_END: child-start
     let signals = block_signals()?;
     // From now on, `run` may pass signals on to us.
     drop(pipe);
+    // ANCHOR: child-wait
     match started {
         Ok(mut child) => supervise(&mut child, &signals),
         Err(error) => Ok(not_started(&command[0], &error)),
     }
+    // ANCHOR_END: child-wait
 }
 // ANCHOR_END: child
 

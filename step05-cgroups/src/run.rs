@@ -20,7 +20,9 @@ use crate::supervise::{block_signals, supervise};
 // ANCHOR: run
 /// Makes the namespaces, starts `child` in them and waits for it.
 pub fn run(container: &Container) -> Result<ExitCode> {
+    // ANCHOR: run-unshare
     unshare(CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWPID).context("unshare UTS, PID")?;
+    // ANCHOR_END: run-unshare
     // Not before the unshare: that would rename the host.
     if let Some(name) = &container.hostname {
         sethostname(name).with_context(|| format!("sethostname {name:?} (at most 64 bytes)"))?;
@@ -39,7 +41,9 @@ pub fn run(container: &Container) -> Result<ExitCode> {
     // PID 1 reports through a pipe. It inherits both ends, as descriptors 4 and 5: `signals` is 3.
     let (reader, writer) = pipe().context("pipe")?;
     let cgroup = cgroup::create(&container.limits)?;
+    // ANCHOR: run-start
     let mut init = init_command(container).spawn().context("start /proc/self/exe")?;
+    // ANCHOR_END: run-start
     drop(writer);
     // No `?` from here on: whatever happens, we clean up.
     let ended = match wait_for_start(reader, ignored) {

@@ -3,7 +3,7 @@
 proof::transcripts! {
     "step05-cgroups",
     "help": ["$ step05-cgroups run --help"],
-    "cgroup": ["$ step05-cgroups run /bin/sh", "# cut -d : -f 3 /proc/self/cgroup | sort -u", "# exit"],
+    "cgroup": ["$ step05-cgroups run sh -c 'cut -d : -f 3 /proc/self/cgroup | sort -u'"],
     "pids-limit": [
         "$ step05-cgroups run sh -c 'for i in 1 2 3 4; do sleep 1 & echo $i; done'",
         "$ step05-cgroups run --pids-limit 4 sh -c 'for i in 1 2 3 4; do sleep 1 & echo $i; done'",
@@ -12,7 +12,7 @@ proof::transcripts! {
     "fork-bomb": [
         "$ step05-cgroups run sh -c 'bomb() { bomb | bomb; }; bomb' 2>&1 | grep -o \"can't fork\" | uniq",
     ],
-    "out-of-memory": ["$ step05-cgroups run --memory 64m tail /dev/zero; echo $?"],
+    "out-of-memory": ["$ step05-cgroups run --memory 64m tail /dev/zero || echo $?"],
     "namespaces": [
         "$ for ns in uts pid mnt net ipc user cgroup; do
     inside=$(step05-cgroups run readlink /proc/self/ns/$ns 2> /dev/null)
@@ -44,8 +44,8 @@ done",
         "$ rm $ROOTFS/tmp/from-inside",
     ],
     "errors": [
-        "$ step05-cgroups run --memory 0 true; echo $?",
-        "$ step05-cgroups run --memory 64x true; echo $?",
-        "$ step05-cgroups run --pids-limit 0 true; echo $?",
+        "$ step05-cgroups run --memory 0 true",
+        "$ step05-cgroups run --memory 64x true",
+        "$ step05-cgroups run --pids-limit 0 true",
     ],
 }

@@ -16,7 +16,7 @@ use crate::rootfs;
 use crate::steps::{STEPS, Step};
 use crate::temp::TempDir;
 use crate::workspace::cargo;
-use advice::{advice, surroundings};
+use advice::{advice, in_user_namespace, surroundings};
 
 /// Test whether the steps run on this machine, and say what to type if they do not
 #[derive(clap::Args)]
@@ -61,6 +61,7 @@ pub fn run(_: &Args) -> Result<ExitCode> {
     }
     if found.iter().any(|(mark, _)| *mark == '✘') {
         writeln!(out, "Something is in the way. The line below each ✘ says what to do.")?;
+        writeln!(out, "If that does not help, read book/src/troubleshooting.md")?;
         return Ok(ExitCode::FAILURE);
     }
     let all = !found.iter().any(|(_, said)| said.contains(SUDO_FIRST));
@@ -87,10 +88,12 @@ fn root() -> Root {
     let Err(why) = said(Command::new("sudo").args(["-n", "true"])) else {
         return Root::Sudo;
     };
-    if !why.to_string().contains("a password is required") {
+    // The second is what sudo-rs says, the sudo of Ubuntu since 25.10.
+    let asks = ["a password is required", "authentication is required"];
+    if !asks.iter().any(|words| why.to_string().contains(words)) {
         return Root::Never(why.to_string());
     }
-    // It tells users who may not use it before it asks for a password.
+    // If you may not use it, it says so before it asks.
     match said(Command::new("sudo").args(["-n", "-v"])) {
         Err(why) if why.to_string().contains("may not run sudo") => Root::Never(why.to_string()),
         _ => Root::Password,
@@ -99,6 +102,9 @@ fn root() -> Root {
 
 fn root_line(root: &Root) -> Line {
     match root {
+        Root::Ours if in_user_namespace() => {
+            ('✔', "root: you are root, in a user namespace".to_owned())
+        }
         Root::Ours => ('✔', "root: you are root".to_owned()),
         Root::Sudo => ('✔', "root: with sudo, which does not need a password right now".to_owned()),
         Root::Password => ('✔', "root: with sudo, which will ask for your password".to_owned()),
@@ -149,7 +155,7 @@ fn step_line(step: &Step, root: &Root, rootfs: Option<&Path>) -> Line {
                 let fix = format!("{way} cargo run -p {} -- run /bin/sh", step.name);
                 return ('✘', format!("`cargo run` alone fails: {why:#}\n    {fix}"));
             }
-            // A user who cannot become root knows that, and must hear why this fails, too.
+            // A user who cannot become root knows that already: say why this way fails, too.
             (Err(error), Root::Never(_)) if *way == USER_NAMESPACE => why = error,
             _ => {}
         }

@@ -1,21 +1,22 @@
-//! The chart for the book: a bar for each row, as long as its median back to back, and a thin one
-//! for the median after idling. It takes its colour from the page.
+//! The chart for the book. Each row has a thick bar for its median back to back and a thin bar for
+//! its median after idling. The chart takes its color from the page.
 
 use std::fmt::Write;
 
 use super::report::{Measured, Results};
 
-/// As our pictures are: as wide as a phone can bear, and no text below 14.
+/// As in all our pictures: the width fits a phone, and no text is smaller than 14.
 const WIDTH: f64 = 480.0;
-/// Where the bars begin and how long they may be: what each is stands above, what it says behind.
+/// Where the bars begin and how long they may be. The title is above each bar, the number behind
+/// it.
 const LEFT: f64 = 8.0;
 const LONGEST: f64 = 310.0;
 const PITCH: f64 = 54.0;
-/// A bar of more milliseconds than this times the longest step's is broken, or it would dwarf the
-/// rest.
+/// A bar longer than this many times the longest step is drawn broken, so that it does not dwarf
+/// the others.
 const MOST: f64 = 1.3;
 
-/// The chart as SVG. Without blank lines, at which Markdown would end it.
+/// The chart as SVG. It has no blank lines, because Markdown would end it there.
 pub fn svg(results: &Results, machine: &str) -> String {
     let rows: Vec<&Measured> =
         results.0.iter().filter(|row| !row.rounds("busy").is_empty()).collect();

@@ -1,13 +1,13 @@
-/* The floor: what a container costs when nothing but the kernel is to be paid.
+/* The floor: what a container costs if you pay for nothing but the kernel.
  *
- * The system calls of the steps in plain C, linked statically: no second program to start (the
- * steps start themselves anew, for that is how one does it in Go and without `unsafe`), no options,
- * no words about errors, no signals passed on. Whoever is faster does less.
+ * The system calls of the steps in plain C, linked statically. It does not start a second program
+ * (the steps start themselves again, as one does in Go, and without `unsafe`). It has no options, no
+ * explanations of errors, and it passes on no signals. A faster program does less.
  *
  *   floor plain ROOTFS COMMAND...   fork and exec, nothing else
  *   floor bare  ROOTFS COMMAND...   namespaces, pivot_root, /proc
- *   floor full  ROOTFS COMMAND...   and /dev, /sys, the walls in /proc, and the cgroups in which
- *                                   $PIDS, $MEMORY and $CPU (directories) or $CGROUP2 may be made
+ *   floor full  ROOTFS COMMAND...   also /dev, /sys, the walls in /proc, and cgroups, made below
+ *                                   the directories $PIDS, $MEMORY and $CPU, or $CGROUP2
  */
 #define _GNU_SOURCE
 #include <dirent.h>

@@ -1,4 +1,4 @@
-//! What was measured, and the tables of it.
+//! The results and their tables.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -14,7 +14,7 @@ pub struct Results(pub Vec<Measured>);
 pub struct Measured {
     pub kind: String,
     pub title: String,
-    /// By what it is, as in `round::ALL`: a list for each round, such as times in microseconds.
+    /// By what was measured (`round::ALL`): a list of numbers for each round, such as microseconds.
     numbers: BTreeMap<&'static str, Vec<Vec<f64>>>,
 }
 
@@ -27,7 +27,7 @@ impl Measured {
         quantile(&self.rounds(what).concat(), 50)
     }
 
-    /// What the rounds make of this row and another, round by round: the median of that.
+    /// Compares this row with another within each round, and returns the median of the rounds.
     fn beside(&self, other: &Measured, what: &str, compare: fn(f64, f64) -> f64) -> Option<f64> {
         let mut compared = Vec::new();
         for (ours, its) in self.rounds(what).iter().zip(other.rounds(what)) {
@@ -83,7 +83,8 @@ impl Results {
     }
 }
 
-/// Of so many percent of the numbers it is not less (the nearest rank); of 50, the median.
+/// The smallest number that is at least as large as this percentage of the numbers. 50 is the
+/// median.
 fn quantile(numbers: &[f64], percent: usize) -> Option<f64> {
     let mut numbers = numbers.to_vec();
     numbers.sort_unstable_by(f64::total_cmp);
@@ -95,7 +96,7 @@ fn number(value: Option<f64>, digits: usize) -> String {
     value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
 }
 
-/// The tables, but for that of the walls.
+/// All tables except the one of the walls.
 pub fn table(results: &Results) -> String {
     let mut text = String::new();
     for (what, head) in [("busy", "back to back, in µs"), ("idle", "after 100 ms of idling, in µs")]
@@ -124,9 +125,9 @@ pub fn walls(results: &Results) -> String {
     walls + &format!("(beside {all} µs that `unshare --fork` takes without any)\n")
 }
 
-/// The machine, without its name: what somebody else needs to compare.
+/// Describes the machine without its name, so that others can compare.
 pub fn machine() -> Result<String> {
-    // ARM's CPU has no name, and what follows the kernel's number is the distribution's.
+    // ARM's CPUs have no model name. What follows the kernel's version comes from the distribution.
     let script = r#"
         cpu=$(sed -n '/^model name/ { s/.*: //; s/(R)\|(TM)//g; p; q }' /proc/cpuinfo)
         guest= v=v1
@@ -148,7 +149,7 @@ mod tests {
     #[test]
     fn the_tables_and_the_chart_as_in_the_snapshots() {
         let mut results = Results::default();
-        // In the second round the machine was busy, for all rows.
+        // In the second round the machine was busy, for every row.
         for [floor, step, runc] in [[500, 750, 9_990], [5_000, 7_500, 99_900], [500, 700, 10_000]] {
             let said = format!(
                 "floor\t{BASE}\t{floor}\nstep\tstep <5>\t{step} {step}\nother\trunc\t{runc}\n"

@@ -1,5 +1,5 @@
-//! One round of one measurement, on its throw-away host. What it prints is a line for each row: its
-//! kind, its title, and the numbers.
+//! One round of one measurement, on its throw-away host. It prints a line for each row: kind, title
+//! and numbers.
 
 use std::env::temp_dir;
 use std::ffi::OsString;
@@ -16,10 +16,11 @@ use super::rows::{self, BASE, Row};
 use crate::programs::output;
 use crate::strace::strace;
 
-/// All that is measured: system calls, and times: back to back, after idling, and of one wall each.
+/// What is measured: system calls, then times back to back, after idling, and for single
+/// namespaces.
 pub const ALL: [&str; 4] = ["calls", "busy", "idle", "walls"];
 
-/// What `cargo proof` does when it is started anew, for one of `ALL` or for `trace`.
+/// Where `cargo proof` goes on after it has started itself on the host: one of `ALL`, or `trace`.
 pub fn on_the_host(what: &str, args: &[OsString]) -> ExitCode {
     host::end_case(measure(what, args))
 }
@@ -28,10 +29,10 @@ fn measure(what: &str, args: &[OsString]) -> Result<String> {
     let words: Vec<_> = args.iter().map(|word| word.to_string_lossy()).collect();
     let [round, quick] = &words[..] else { bail!("two words, not {words:?}") };
     let (round, quick) = (round.parse::<usize>()?, quick == "true");
-    // The mounts of the talk's program would come back to us.
+    // Otherwise the mounts of the talk's program would appear here.
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
         .context("make / private")?;
-    // Where version 2 is mounted beside version 1: crun does not know what to make of that.
+    // crun cannot handle version 2 mounted beside version 1.
     let _ = umount2("/sys/fs/cgroup/unified", MntFlags::MNT_DETACH);
     let mut rows = if what == "walls" { rows::walls() } else { rows::all(&temp_dir())? };
     if what == "trace" {
@@ -54,7 +55,7 @@ fn measure(what: &str, args: &[OsString]) -> Result<String> {
     Ok(lines)
 }
 
-/// The times of some runs in microseconds, after the first, which warms up.
+/// The times of some runs in microseconds, without the first run, which warms up.
 fn times(row: &Row, runs: usize, pause: Duration) -> Result<Vec<f64>> {
     let mut times = Vec::new();
     for _ in 0..=runs {
@@ -69,7 +70,7 @@ fn times(row: &Row, runs: usize, pause: Duration) -> Result<Vec<f64>> {
     Ok(times)
 }
 
-/// How many system calls return in a run, the command's own included.
+/// How many system calls return in a run, including those of the command.
 fn calls(row: &Row) -> Result<f64> {
     let (ended, processes) = strace(&["-ff"], &row.command())?;
     ended.expect(0).with_context(|| row.title.clone())?;
@@ -77,7 +78,7 @@ fn calls(row: &Row) -> Result<f64> {
     Ok(calls.filter(|call| !call.line.ends_with(" = ?")).count() as f64)
 }
 
-/// What the bare floor calls, with the seconds since the call before: for people to read.
+/// What the bare floor calls, with the seconds since the call before, for people to read.
 fn trace(floor: &Row) -> Result<String> {
     let script = r#"
         strace -f -r -s 200 --quiet=all -o "$TMPDIR/trace" "$@"

@@ -15,18 +15,18 @@ use crate::programs::rootfs;
 
 pub struct Row {
     pub title: String,
-    /// Whose it is: `floor`, `step`, or `other`.
+    /// `floor`, `step` or `other`.
     pub kind: &'static str,
     argv: Vec<String>,
     envs: Vec<(&'static str, String)>,
 }
 
-/// The row that all others are compared to.
+/// All other rows are compared to this one.
 pub const BASE: &str = "C: namespaces, root, /proc";
 
 pub const NO_WALL: &str = "none";
 
-/// The limits of step 5, all of them: 20 processes is the default.
+/// The limits of step 5. The third, 20 processes, is its default.
 const LIMITS: [&str; 4] = ["--memory", "64m", "--cpus", "0.5"];
 
 impl Row {
@@ -35,18 +35,19 @@ impl Row {
         Row { title: title.into(), kind, argv, envs: Vec::new() }
     }
 
-    /// The command, not yet started; what it says goes nowhere.
+    /// The command, not started yet. Its output is discarded.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.argv[0]);
         command.args(&self.argv[1..]).envs(self.envs.iter().cloned());
-        // From cargo, and all that is linked dynamically would look there for its libraries first.
+        // cargo sets this, and a dynamically linked program would look there first for its
+        // libraries.
         command.env_remove("LD_LIBRARY_PATH");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command
     }
 }
 
-/// All rows but the walls. What they need is put into a place.
+/// All rows except the single namespaces. Their files are put into `place`.
 pub fn all(place: &Path) -> Result<Vec<Row>> {
     let rootfs = rootfs().to_str().context("the path of the rootfs")?;
     let host_true = format!("{rootfs}/bin/true");
@@ -79,7 +80,7 @@ pub fn all(place: &Path) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Where step 5 makes its.
+/// Where the floor may make its cgroups: the same place as step 5.
 fn cgroups_of_the_floor() -> Vec<(&'static str, String)> {
     let mut envs = Vec::new();
     for (name, file) in [
@@ -94,7 +95,7 @@ fn cgroups_of_the_floor() -> Vec<(&'static str, String)> {
     envs
 }
 
-/// One namespace of each kind, by unshare(1), which starts a child in each.
+/// One namespace of each kind, made by unshare(1), which starts a child in it.
 pub fn walls() -> Vec<Row> {
     let host_true = rootfs().join("bin/true").display().to_string();
     let mut rows = vec![Row::new(NO_WALL, "wall", &["unshare", "--fork", &host_true])];
@@ -155,8 +156,8 @@ pub fn version(program: &str) -> Option<String> {
     Some(format!("{program} {number}"))
 }
 
-/// The bundle that an OCI runtime wants: what its own `spec` proposes, with our command, root and
-/// limits, and without a network namespace, which alone costs as much as all that we do.
+/// The bundle that an OCI runtime reads: its own `spec` with our command, root and limits. Without
+/// a network namespace, which alone costs as much as everything that we do.
 fn bundle(program: &str, place: &Path, rootfs: &str) -> Result<String> {
     let bundle = place.join(program);
     fs::create_dir(&bundle)?;
@@ -173,7 +174,7 @@ fn bundle(program: &str, place: &Path, rootfs: &str) -> Result<String> {
     linux["resources"]["pids"] = json!({ "limit": 20 });
     linux["resources"]["memory"] = json!({ "limit": 64 << 20, "swap": 64 << 20 });
     linux["resources"]["cpu"] = json!({ "quota": 50_000, "period": 100_000 });
-    // For crun from the top of each tree, and for runc from where we are: both remove it in the end.
+    // crun reads this path from the top of each tree, and runc from our own cgroup. Both remove it.
     let dirs = host::trees();
     let name = dirs.first().and_then(|dir| dir.file_name()).context("no cgroup")?;
     linux["cgroupsPath"] = format!("{}-{program}", name.to_string_lossy()).into();

@@ -1,7 +1,8 @@
 //! The commands that a reader types: the `sh` blocks of a page, as a shell runs them.
 //!
 //! A block is `sh`; if its last command opens a shell, the `sh,inside` blocks after it are typed
-//! there. `sh,fails`: its last command must fail; `sh,inside,fails`: any of its commands may.
+//! there. `sh,fails`: its last command must fail; `sh,inside,fails`: any of its commands may. `sh,user`
+//! is typed as an ordinary user.
 
 use std::env;
 use std::io::Write;
@@ -63,6 +64,13 @@ pub fn as_a_reader(command: &mut Command) -> &mut Command {
     command.env("CARGO_NET_OFFLINE", "true").stdin(Stdio::null())
 }
 
+/// A command as an ordinary user, who is nobody else's.
+pub fn as_user(program: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "1000", "--regid", "1000", "--clear-groups", program]);
+    command
+}
+
 /// What comes before the last command of a block, and that, which may have many lines: the shell knows
 /// where one ends.
 fn last_command(text: &str) -> (&str, &str) {
@@ -121,7 +129,7 @@ impl Group {
     /// Runs it. Returns what was to be seen; an error says what was wrong, and shows that, too.
     pub fn run(&self, dir: &Path) -> Result<String> {
         let (typed, marks) = self.typed();
-        let mut shell = Command::new("sh");
+        let mut shell = if self.outer.has("user") { as_user("sh") } else { Command::new("sh") };
         as_a_reader(shell.args(["-ec", &self.script()]).current_dir(dir));
         shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut shell = shell.spawn().context("start sh")?;

@@ -62,3 +62,40 @@ pub fn move_in(with_rootfs: bool) -> Result<()> {
     // The one that lies over it.
     env::set_current_dir(workspace()).context("chdir to the workspace")
 }
+
+/// Lets an ordinary user, uid 1000, in: to read what cargo needs, which may be in root's closed home
+/// directory, and to write where it builds. `rootfs` becomes that user's.
+const LET_USER_IN: &str = r#"
+cargo=${CARGO_HOME:-${HOME:-/root}/.cargo} rustup=${RUSTUP_HOME:-${HOME:-/root}/.rustup}
+home=${HOME:-/root}
+enters() { setpriv --reuid 1000 --regid 1000 --clear-groups test -x "$1"; }
+exec 3<"$1" 4<"$2"
+[ ! -d "$cargo" ] || exec 5<"$cargo"
+[ ! -d "$rustup" ] || exec 6<"$rustup"
+fd=/proc/$$/fd
+bind() {
+    case $1 in
+    "$home"/*) [ ! -e $fd/$2 ] || { mkdir -p "$1"; mount --no-canonicalize --rbind $fd/$2 "$1"; } ;;
+    esac
+}
+if ! enters "$home"; then
+    mount -t tmpfs -o mode=755 tmpfs "$home"
+    bind "$1" 3
+    bind "$2" 4
+    bind "$cargo" 5
+    bind "$rustup" 6
+fi
+cd "$1"
+chown -R 1000:1000 rootfs
+find "$2" -type d -exec chmod a+rwx {} +
+find "$2" -maxdepth 2 \( -name .cargo-lock -o -name '*.d' \) -type f -exec chmod a+rw {} +
+enters "$1" && enters "$2"
+"#;
+
+/// After `move_in`: makes all of that an ordinary user's, too.
+pub fn let_user_in() -> Result<()> {
+    let mut shell = Command::new("sh");
+    shell.args(["-ec", LET_USER_IN, "sh"]).args([workspace(), &target()]);
+    ensure!(shell.status().context("start sh")?.success(), "no user can get into the workspace");
+    env::set_current_dir(workspace()).context("chdir to the workspace")
+}

@@ -1,6 +1,6 @@
 #!/bin/sh
-# What is left of cargo in the VM, where all is built: it starts the programs for the book's pages.
-# (Not `check`, for all checks are a test of their own there.)
+# Stands in for cargo in the VM, where everything is built: starts the programs for the book's
+# pages. It skips `check`, because the checks are a separate test there.
 . /etc/settings
 export ROOTFS="$workspace/rootfs"
 case "$1 $2 $3 $4" in

@@ -1,6 +1,6 @@
 #!/bin/sh
-# What the VM does (see vm.rs). As PID 1: lays the machine out as systemd does, runs the tests, says
-# how they ended, and turns it off.
+# What the VM does (see vm.rs). As PID 1: arranges the machine as systemd does, runs the tests,
+# prints how they ended, and powers off.
 set -eu
 . /etc/settings
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=${TERM:-linux}
@@ -18,8 +18,9 @@ mount --make-rshared /
 hostname vm
 echo vm: booted
 
-# As after a login: a session, with the user's own systemd beside it. In version 2 that is delegated
-# to the user, and has started something; cpu is not (systemd enables what is asked for).
+# As after a login: a session, and beside it the user's own systemd. In version 2 that one is
+# delegated to the user and has started something. It has no cpu controller, because systemd enables
+# only what is requested.
 slice=user.slice/user-1000.slice
 session=$slice/session-1.scope
 service=$slice/user@1000.service
@@ -43,7 +44,7 @@ else
         dir=${tree#*=}
         mkdir "$dir"
         if ! mount -t cgroup -o "$tree" cgroup "$dir"; then
-            echo "vm: this kernel has no cgroups of version 1 for $dir; --kernel takes another"
+            echo "vm: this kernel has no cgroups of version 1 for $dir. --kernel takes another kernel"
             echo "vm: exit 77"
             poweroff -f
         fi
@@ -52,7 +53,7 @@ else
     done
 fi
 
-# Becomes a program, as that user, in the session.
+# Becomes a program as this user, in the session.
 become() {
     for procs in $(find /sys/fs/cgroup -path "*/$session/cgroup.procs"); do
         sh -c "echo \$PPID > $procs"
@@ -68,7 +69,7 @@ if [ "$shell" = true ]; then
     (become 0 setsid --ctty sh -il < /dev/console > /dev/console 2>&1) || :
     poweroff -f
 fi
-# Both users write to them. (Cargo may build elsewhere than in the workspace.)
+# Both users write to these. (cargo may build outside the workspace.)
 chown -R 1000:1000 "$workspace" "${programs%/*}"
 status=0
 while read -r user test cases; do

@@ -1,5 +1,5 @@
-//! The guest's disk, an initramfs: the tests and the programs that they use, each with its libraries
-//! and at the same path as here, and busybox for all the rest.
+//! The guest's disk, an initramfs. It holds the tests and the programs that they use, each with its
+//! libraries and at the same path as here, and busybox for everything else.
 
 use std::env;
 use std::fs::{self, File, Permissions};
@@ -17,14 +17,15 @@ use workshop::workspace::{cargo, workspace};
 use super::{Args, Cgroups};
 use crate::programs::output;
 
-/// What busybox has not, or not as the tests need it.
+/// What busybox does not have, or not as the tests need it.
 const TOOLS: &[&str] = &[
     "bash", "env", "hostname", "id", "mount", "ps", "setpriv", "setsid", "sh", "strace", "timeout",
     "umount", "unshare",
 ];
 
-/// What is run in it: only what depends on the machine, for all of it has run where we are. Each test
-/// program with its users (of version 1, which is root's, root alone).
+/// The test programs for the guest and their users. Everything has run outside already, so these
+/// are only the tests that depend on the machine. With version 1, which belongs to root, only root
+/// runs them.
 const RUNS: [(&str, &[u32]); 5] = [
     ("transcripts", &[1000, 0]),
     ("machines", &[0]),
@@ -33,8 +34,8 @@ const RUNS: [(&str, &[u32]); 5] = [
     ("checks", &[0]),
 ];
 
-/// Which cases of a test program, where it is not all of them: the pages, and the checks that came
-/// with the cgroups, with the one of what is left.
+/// Which cases of a test program to run, if not all: the pages, the checks that came with cgroups,
+/// and the check for leftovers.
 fn cases(test: &str) -> String {
     match test {
         "blocks" => "page::".to_owned(),
@@ -53,21 +54,21 @@ fn cases(test: &str) -> String {
 const FILES: [&str; 5] =
     ["README.md", "book/src", "book/recorded", "book/exercises", "proof/tests/snapshots"];
 
-/// What the kernel starts. The initramfs itself cannot be left by pivot_root(2), so the guest's `/`
-/// is a directory in it, and is put on top of it.
+/// The kernel starts this. pivot_root(2) cannot leave the initramfs itself, so the guest's `/` is a
+/// directory in it that is moved on top.
 const INIT: &str = "#!/machine/bin/busybox sh
 cd /machine
 bin/busybox mount --bind . . && cd /machine && bin/busybox mount --move . / &&
 exec bin/busybox chroot . /sbin/init
 ";
 
-/// What the pages call, and is not needed there: all is built, and who types is root.
+/// Stand-ins for programs that the pages call: everything is built, and root types the commands.
 const STAND_INS: [(&str, &str); 2] =
     [("usr/bin/sudo", "#!/bin/sh\nexec \"$@\"\n"), ("usr/bin/cargo", include_str!("cargo.sh"))];
 
 const USERS: &str = "root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/tmp:/bin/sh\n";
 
-/// Makes the image: of a directory, if the machine is given, or else of our own guest.
+/// Makes the image from a directory, if `--machine` names one, otherwise from our own guest.
 pub fn make(cache: &Path, args: &Args) -> Result<File> {
     let place = TempDir::below(cache, "image-")?;
     let image = Image(place.path().join("machine"));
@@ -77,7 +78,7 @@ pub fn make(cache: &Path, args: &Args) -> Result<File> {
     }
     fs::write(place.path().join("init"), INIT)?;
     fs::set_permissions(place.path().join("init"), Permissions::from_mode(0o755))?;
-    // Open, it has no need of a name: so it goes however we end.
+    // Removing its directory leaves the open file without a name, so it disappears when we end.
     let file = File::create_new(place.path().join("image"))?;
     let pack = "find init machine | busybox cpio -o -H newc -R 0:0 > image";
     output(Command::new("sh").args(["-c", pack]).current_dir(place.path()))?;
@@ -119,8 +120,8 @@ fn guest(image: &Image, args: &Args) -> Result<()> {
     image.put("etc/settings", 0o644, settings.as_bytes())
 }
 
-/// Builds the tests that are for the guest, and the programs of the workspace. By name, or without
-/// one for what is no test.
+/// Builds the tests for the guest and the workspace's programs. Tests have names here, and programs
+/// have none.
 fn built() -> Result<Vec<(Option<String>, PathBuf)>> {
     let mut tests = cargo("test");
     tests.args(["--workspace", "--no-run", "--message-format=json"]);
@@ -144,7 +145,7 @@ fn built() -> Result<Vec<(Option<String>, PathBuf)>> {
     Ok(built)
 }
 
-/// What the guest runs, line by line: a user, a test program, and which of its cases.
+/// What the guest runs, a line each: a user, a test program and the cases.
 fn runs(built: &[(Option<String>, PathBuf)], args: &Args) -> String {
     let mut lines = String::new();
     let v1 = args.cgroups == Cgroups::V1;
@@ -161,26 +162,26 @@ fn runs(built: &[(Option<String>, PathBuf)], args: &Args) -> String {
     lines
 }
 
-/// The program of that name in $PATH, or where root has more of them.
+/// The program of this name, in $PATH or in root's directories.
 fn found(name: &str) -> Option<PathBuf> {
     let path = env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
     env::split_paths(&path).map(|dir| dir.join(name)).find(|path| path.is_file())
 }
 
-/// The guest's `/` in the making.
+/// The guest's `/` while it is being made.
 struct Image(PathBuf);
 
 impl Image {
-    /// Where a path of the guest's is here.
+    /// Where a path of the guest is on this machine.
     fn at(&self, path: impl AsRef<Path>) -> PathBuf {
         let path = path.as_ref();
         self.0.join(path.strip_prefix("/").unwrap_or(path))
     }
 
-    /// Puts a program in, without what is in it for debuggers, and the libraries that it needs.
+    /// Adds a program without its debug information, and the libraries that it needs.
     fn program(&self, from: &Path, to: &Path) -> Result<()> {
         self.put(to, 0o755, &fs::read(from).with_context(|| format!("read {}", from.display()))?)?;
-        // They fail for a script, and for what is linked statically.
+        // Both fail for scripts. ldd fails for static programs, too.
         let _ = output(Command::new("strip").arg(self.at(to)));
         let libraries = output(Command::new("ldd").arg(from)).unwrap_or_default();
         for word in String::from_utf8_lossy(&libraries).split_whitespace() {
@@ -191,7 +192,7 @@ impl Image {
         Ok(())
     }
 
-    /// Puts a file in.
+    /// Adds a file.
     fn put(&self, path: impl AsRef<Path>, mode: u32, content: &[u8]) -> Result<()> {
         let path = self.at(path);
         fs::create_dir_all(path.parent().context("no parent")?)?;

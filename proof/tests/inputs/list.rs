@@ -1,7 +1,7 @@
-//! The bad input that is listed.
+//! The listed bad input.
 
-/// The first step that has a word to say on it, what is done to the host before, and lines of the
-/// shell, in a directory that has nothing but `rootfs`, the root filesystem. `$run` is `PROGRAM run`.
+/// The first step that handles it, what is done to the host before, and shell lines. They run in a
+/// directory that holds only `rootfs`, the root filesystem. `$run` is `PROGRAM run`.
 type Lines = (usize, &'static str, &'static [&'static str]);
 
 #[rustfmt::skip]
@@ -63,7 +63,7 @@ const LINES: &[Lines] = &[
     (4, "chmod 0 rootfs", &["$run --rootfs rootfs true"]),
 ];
 
-/// The limits of step 5, as the shell reads them.
+/// Values for the limits of step 5, as the shell reads them.
 #[rustfmt::skip]
 const LIMITS: &[(&str, &[&str])] = &[
     ("--memory", &[
@@ -77,7 +77,7 @@ const LIMITS: &[(&str, &[&str])] = &[
     ]),
 ];
 
-/// All of it, in the order of the snapshot: the first step, what is done before, what is typed.
+/// All of it, in the order of the snapshot: the first step, what is done before, and what is typed.
 pub fn inputs() -> Vec<(usize, &'static str, String)> {
     let mut inputs = Vec::new();
     for (from, before, lines) in LINES {

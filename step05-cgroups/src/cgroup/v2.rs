@@ -21,9 +21,13 @@ pub fn create(limits: &Limits, own: &OwnCgroups) -> Result<Vec<Directory>> {
     if limits.cpus.is_some() {
         controllers.push("cpu");
     }
+    // ANCHOR: v2-mkdir
     let directory = Directory::make(&find_parent(own, &controllers)?)?;
+    // ANCHOR_END: v2-mkdir
     let dir = &directory.path;
+    // ANCHOR: v2-write
     write(dir, "pids.max", limits.pids_limit)?;
+    // ANCHOR_END: v2-write
     if let Some(bytes) = limits.memory {
         write(dir, "memory.max", bytes)?;
         // Swap is counted separately, and must not raise the limit.

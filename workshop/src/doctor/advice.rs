@@ -6,7 +6,7 @@ use std::path::Path;
 const NEW_ROOTFS: &str = "mv rootfs rootfs.old && cargo workshop rootfs";
 
 /// Words of an error, and what to type. The first match counts.
-const ADVICE: [(&str, &str); 13] = [
+const ADVICE: [(&str, &str); 12] = [
     ("no new privileges", "in a terminal outside your editor or sandbox: cargo workshop doctor"),
     ("there is no sudo", "su -"),
     ("may not run sudo", "su -"),
@@ -20,7 +20,6 @@ const ADVICE: [(&str, &str); 13] = [
     ("mount on /", NEW_ROOTFS),
     ("exec: ", NEW_ROOTFS),
     ("boot with cgroup_enable=", "add that to the kernel's command line, and reboot"),
-    ("EACCES", "su -"),
 ];
 
 /// What to type when there is this error.
@@ -31,6 +30,10 @@ pub fn advice(error: &str) -> String {
     }
     if let Some((_, fix)) = ADVICE.iter().find(|(words, _)| error.contains(words)) {
         return (*fix).to_owned();
+    }
+    if error.contains("EACCES") {
+        let outside = "exit, and outside `unshare -Ur`: cargo workshop doctor";
+        return if in_user_namespace() { outside } else { "su -" }.to_owned();
     }
     let no_user_namespaces = error.contains("unshare failed: Operation not permitted");
     let no_cgroups = error.contains("no cgroups are mounted");
@@ -46,6 +49,12 @@ pub fn advice(error: &str) -> String {
         _ => "vagrant up",
     };
     fix.to_owned()
+}
+
+/// Are we in a user namespace other than the first? The first one has all users.
+pub fn in_user_namespace() -> bool {
+    let users = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    !users.trim_end().ends_with(" 4294967295")
 }
 
 /// What we run in, by the signs that Docker, Podman, systemd and WSL leave.
