@@ -66,7 +66,7 @@ const MACHINES: [Machine; 16] = [
     ("user-namespace", "unshare", "doctor $user unshare -Ur", &[
         "✔ root: you are root, in a user namespace\n", "✔ step 4: runs\n",
         "✘ step 5: step05-cgroups: mkdir in ", "    exit, and outside `unshare -Ur`: cargo workshop doctor\n",
-        "If that does not help: book/src/troubleshooting.md\n",
+        "If that does not help, read book/src/troubleshooting.md\n",
     ]),
     ("sudo-rs", "sudo", "fails sudo 'sudo: interactive authentication is required'; doctor $user", &[
         "✔ root: with sudo, which will ask for your password\n", "Everything that could be tried runs here.\n",
