@@ -19,8 +19,8 @@ use crate::programs::output;
 
 /// What busybox has not, or not as the tests need it.
 const TOOLS: &[&str] = &[
-    "bash", "dd", "env", "hostname", "id", "losetup", "mount", "nft", "ps", "setpriv", "setsid", "sh",
-    "strace", "timeout", "umount", "unshare",
+    "bash", "dd", "env", "hostname", "id", "losetup", "mount", "nft", "ps", "setpriv", "setsid",
+    "sh", "strace", "timeout", "umount", "unshare",
 ];
 
 /// What is run in it: only what depends on the machine, for all of it has run where we are. Each test
