@@ -64,7 +64,7 @@ for file in *.deb; do
 done
 mkdir modules
 number=10
-for name in loop crc32c_generic libcrc32c nfnetlink nf_tables nf_socket_ipv4 nf_socket_ipv6 nft_socket; do
+for name in loop libcrc32c nfnetlink nf_tables nf_socket_ipv4 nf_socket_ipv6 nft_socket; do
     file=$(find . -name "$name.ko*" | head -n 1)
     case $file in
     "") continue ;;

@@ -26,7 +26,8 @@ case $said in
 esac
 said=$(run sh -c "$look")
 [ -z "$said" ] || fail "without the option there is to be no limit. It gives: $said"
-for wrong in /dev/null:1mb "$disk:0" "$disk" /dev/none-such:1mb; do
+# /dev/vcs is no disk, but has the number of one: /dev/loop0.
+for wrong in /dev/null:1mb /dev/vcs:1mb "$disk:0" "$disk" /dev/none-such:1mb; do
     said=$(run --device-write-bps "$wrong" echo it runs)
     case $said in *"it runs"*) fail "--device-write-bps $wrong is to be an error" ;; esac
 done
