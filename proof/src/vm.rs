@@ -32,7 +32,7 @@ pub struct Args {
     /// The version of cgroups in the VM
     #[arg(long, value_name = "VERSION", value_enum, default_value = "v2")]
     cgroups: Cgroups,
-    /// The kernel, such as /boot/vmlinuz [default: the distribution's for clouds, downloaded]
+    /// The kernel, with all we need built in [default: the distribution's for clouds, downloaded]
     #[arg(long, value_name = "FILE")]
     kernel: Option<PathBuf>,
     /// Boot this root filesystem with its own /sbin/init instead
@@ -51,15 +51,33 @@ enum Cgroups {
     V2,
 }
 
-/// Downloads a kernel: the newest of Debian's for clouds, or of Ubuntu's for VMs, with what we need
-/// built in. It is complete, or not there.
+/// Downloads a kernel: the newest of Debian's for clouds, or of Ubuntu's for VMs, which has its modules
+/// in a package of their own. Most of what we need is built in; the modules are for loop devices and
+/// the firewall, each behind those that it needs. It is complete, or not there.
 const FETCH: &str = r#"
 set -e
-newest() { apt-cache depends "$1" | sed -n 's/^ *Depends: \(linux-image-.*\)/\1/p' | head -n 1; }
-package=$(newest linux-image-cloud-$(dpkg --print-architecture))
-[ -n "$package" ] || package=$(newest linux-image-virtual)
-apt-get download "${package:?no package of a kernel}"
-dpkg -x ./*.deb .
+needs() { apt-cache depends "$1" | sed -n "s/^ *Depends: \\($2-.*\\)/\\1/p" | head -n 1; }
+package=$(needs linux-image-cloud-$(dpkg --print-architecture) linux-image)
+[ -n "$package" ] || package=$(needs linux-image-virtual linux-image)
+apt-get download "${package:?no package of a kernel}" $(needs "$package" linux-modules)
+for file in *.deb; do
+    dpkg -x "$file" .
+done
+mkdir modules
+number=10
+for name in loop libcrc32c nfnetlink nf_tables nf_socket_ipv4 nf_socket_ipv6 nft_socket; do
+    file=$(find . -name "$name.ko*" | head -n 1)
+    case $file in
+    "") continue ;;
+    *.xz) unpack="xz -d" ;;
+    *.zst) unpack="zstd -d" ;;
+    *) unpack=cat ;;
+    esac
+    $unpack < "$file" > "modules/$number-$name.ko"
+    number=$((number + 1))
+done
+rm -rf ../modules
+mv modules ..
 mv boot/vmlinu* ../vmlinuz
 "#;
 
@@ -77,7 +95,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let cache = target().join("vm");
     fs::create_dir_all(&cache).with_context(|| format!("mkdir {}", cache.display()))?;
     let kernel = args.kernel.clone().unwrap_or(cache.join("vmlinuz"));
-    if args.kernel.is_none() && !kernel.exists() {
+    let complete = kernel.exists() && cache.join("modules").exists();
+    if args.kernel.is_none() && !complete {
         println!("vm: fetching a kernel");
         let place = TempDir::below(&cache, "kernel-")?;
         output(Command::new("sh").args(["-c", FETCH]).current_dir(place.path()))

@@ -91,6 +91,7 @@ fn not_run(pages: &[Page]) -> String {
                 // What is typed inside is not, either, if its shell is not.
                 let why = match [&fence.not_run, &outer.not_run] {
                     [Some(why), _] | [_, Some(why)] => why,
+                    _ if fence.has("vm") => "outside of the VM",
                     _ if fence.has("v1") || outer.has("v1") => "on cgroup v2",
                     _ if fence.has("v2") || outer.has("v2") => "on cgroup v1",
                     _ => continue,

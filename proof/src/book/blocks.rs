@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use workshop::machine;
 
 use super::Finding;
 use super::page::{Fence, Page};
@@ -43,9 +44,12 @@ pub fn groups(page: &Page) -> (Vec<Group>, Vec<Finding>) {
     (groups, findings)
 }
 
-/// Is a block run on this machine, with its cgroups?
+/// Is a block run on this machine, with its cgroups? `vm`: only where the machine is thrown away, too.
 pub fn is_run(fence: &Fence) -> bool {
     let v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    if fence.has("vm") && !machine::is_vm() {
+        return false;
+    }
     fence.not_run.is_none() && !fence.has(if v2 { "v1" } else { "v2" })
 }
 

@@ -15,7 +15,7 @@ use super::Finding;
 /// What may stand behind the opening of a fence. (`mdbook test` would compile a plain `rust`.)
 const BLOCKS: [&str; 6] = ["console", "rust,ignore", "diff", "go", "c", "text"];
 /// What may follow `sh`, after commas.
-const OF_SH: [&str; 5] = ["inside", "fails", "user", "v1", "v2"];
+const OF_SH: [&str; 6] = ["inside", "fails", "user", "v1", "v2", "vm"];
 
 /// A page of the book, or the README.
 #[derive(Default)]

@@ -16,6 +16,9 @@ chmod 1777 /tmp
 [ -e /dev/fd ] || ln -s /proc/self/fd /dev/fd
 mount --make-rshared /
 hostname vm
+for module in /modules/*; do
+    [ ! -e "$module" ] || insmod "$module" || :
+done
 echo vm: booted
 
 # As after a login: a session, and beside it the user's own systemd. In version 2 that one is
@@ -40,7 +43,7 @@ if [ "$cgroups" = v2 ]; then
 else
     mount -t tmpfs -o mode=755 tmpfs /sys/fs/cgroup
     cd /sys/fs/cgroup
-    for tree in none,name=systemd cpu,cpuacct memory pids; do
+    for tree in none,name=systemd cpu,cpuacct memory pids blkio devices net_cls,net_prio; do
         dir=${tree#*=}
         mkdir "$dir"
         if ! mount -t cgroup -o "$tree" cgroup "$dir"; then
@@ -51,6 +54,7 @@ else
         mkdir -p "$dir/init.scope" "$dir/$session"
         echo 1 > "$dir/init.scope/cgroup.procs"
     done
+    ln -s net_cls,net_prio net_cls
 fi
 
 # Becomes a program as this user, in the session.

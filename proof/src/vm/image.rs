@@ -19,8 +19,8 @@ use crate::programs::output;
 
 /// What busybox does not have, or not as the tests need it.
 const TOOLS: &[&str] = &[
-    "bash", "env", "hostname", "id", "mount", "ps", "setpriv", "setsid", "sh", "strace", "timeout",
-    "umount", "unshare",
+    "bash", "dd", "env", "hostname", "id", "losetup", "mount", "nft", "ps", "setpriv", "setsid",
+    "sh", "strace", "timeout", "umount", "unshare",
 ];
 
 /// The test programs for the guest and their users. Everything has run outside already, so these
@@ -74,7 +74,7 @@ pub fn make(cache: &Path, args: &Args) -> Result<File> {
     let image = Image(place.path().join("machine"));
     match &args.machine {
         Some(machine) => drop(output(Command::new("cp").arg("-a").arg(machine).arg(&image.0))?),
-        None => guest(&image, args)?,
+        None => guest(&image, cache, args)?,
     }
     fs::write(place.path().join("init"), INIT)?;
     fs::set_permissions(place.path().join("init"), Permissions::from_mode(0o755))?;
@@ -85,7 +85,7 @@ pub fn make(cache: &Path, args: &Args) -> Result<File> {
     Ok(file)
 }
 
-fn guest(image: &Image, args: &Args) -> Result<()> {
+fn guest(image: &Image, cache: &Path, args: &Args) -> Result<()> {
     let workspace = fs::canonicalize(workspace())?;
     let built = built()?;
     let busybox = found("busybox").context("busybox: sudo apt-get install busybox-static")?;
@@ -105,6 +105,9 @@ fn guest(image: &Image, args: &Args) -> Result<()> {
     }
     for (path, script) in STAND_INS {
         image.put(path, 0o755, script.as_bytes())?;
+    }
+    if args.kernel.is_none() {
+        output(Command::new("cp").arg("-r").arg(cache.join("modules")).arg(&image.0))?;
     }
     image.put("sbin/init", 0o755, include_bytes!("guest.sh"))?;
     image.put("etc/passwd", 0o644, USERS.as_bytes())?;
