@@ -23,8 +23,9 @@ pub fn programs() -> &'static Path {
             return dir.into();
         }
         if !machine::is_vm() {
-            let build =
-                cargo("build").args(["--workspace", "--bins", "--exclude", "proof"]).status();
+            let mut build = cargo("build");
+            build.args(["--workspace", "--bins", "--examples", "--exclude", "proof"]);
+            let build = build.status();
             assert!(build.is_ok_and(|status| status.success()), "cargo build failed");
         }
         // Programs are in target/PROFILE, tests in target/PROFILE/deps.

@@ -116,7 +116,9 @@ fn talk() -> Result<()> {
     typed.args(["run", "/bin/sh", "-c", "echo $$"]).env("ROOTFS", rootfs()).stdin(Stdio::null());
     let said = end(&mut typed)?.expect(0)?.text();
     ensure!(said == "Running [/bin/sh -c echo $$] as pid: 1\n2\n", "{said}");
-    let said = record("check-talk", "cp $STEPS/examples/talk .", TALK)?;
+    let copy = "install -D $STEPS/examples/talk target/debug/examples/talk";
+    let args = "4 -- env PATH=/bin:/usr/bin target/debug/examples/talk";
+    let said = record("check-talk", copy, args)?;
     let wrong = said.lines().filter(|line| line.starts_with("✘ ") && line.ends_with(')')).count();
     let source = fs::read_to_string(workspace().join("step04-mount/examples/talk.rs"))?;
     ensure!(source.contains(&format!("wrong in {wrong} ways")), "it is wrong in {wrong} ways");

@@ -75,8 +75,10 @@ fn is_whole(step: usize) -> Result<()> {
     let owes = checks::all().any(|check| check.from == step + 1);
     ensure!(owes, "no check begins with step {}", step + 1);
     // Every recorded transcript is still played.
-    let tests = workspace().join(name).join("tests/transcripts.rs");
-    let tests = fs::read_to_string(tests).context("no tests/transcripts.rs")?;
+    let mut tests = String::new();
+    for file in fs::read_dir(workspace().join(name).join("tests")).context("no tests")? {
+        tests += &fs::read_to_string(file?.path())?;
+    }
     let recorded = fs::read_dir(workspace().join("book/recorded").join(name));
     for file in recorded.context("no folder in book/recorded")? {
         let file = file?.file_name().into_string().unwrap_or_default();

@@ -26,7 +26,7 @@ proof::transcripts! {
         "$ step03-pid run sh -c 'kill -TERM $$; echo still here' || echo $?",
     ],
     "passes-on": [
-        "$ timeout --foreground --preserve-status 2 step03-pid run \\
+        "$ sudo -v && timeout --foreground --preserve-status 2 step03-pid run \\
     sh -c 'trap \"echo goodbye; exit 7\" TERM; while :; do sleep 0.1; done' || echo $?",
     ],
     "ends-with-its-command": [

@@ -35,13 +35,36 @@ done",
         "# touch /mnt/class/net/lo/ifalias && echo writable",
         "# exit",
     ],
+    "no-way-up": [
+        "$ step05-cgroups run /bin/sh",
+        "# ls -d /../../../../boot",
+        "# mount --rbind / /mnt",
+        "# chroot /mnt chroot /proc/self/fd/5/../../../../../../../../../.. ls -d /boot 5< /",
+        "# ls -d /proc/1/root/boot",
+        "# nsenter -t 1 -m ls -d /boot",
+        "# exit",
+    ],
+    "no-such-process": [
+        "$ step05-cgroups run sh -c \"kill -0 $$ || echo no such process\" 2> /dev/null",
+    ],
+    "closed-directory": ["$ step05-cgroups run ls -d /proc/self/fd/7/boot 7< /"],
+    "nothing-leaked": [
+        "$ step05-cgroups run mount -t tmpfs leaked /mnt &&
+    grep leaked /proc/mounts || echo nothing leaked",
+    ],
+    "settings": [
+        "$ step05-cgroups run /bin/sh",
+        "# touch /proc/sys/kernel/core_pattern",
+        "# cat /proc/kcore 2> /dev/null | head -c 4 | wc -c",
+        "# exit",
+    ],
     "one-kernel": [
         "$ [ $(uname -r) = $(step05-cgroups run uname -r 2> /dev/null) ] && echo the same kernel",
     ],
     "owner": [
         "$ step05-cgroups run touch /tmp/from-inside",
-        "$ stat -c 'user %u' $ROOTFS/tmp/from-inside",
-        "$ rm $ROOTFS/tmp/from-inside",
+        "$ stat -c 'user %u' rootfs/tmp/from-inside",
+        "$ sudo rm rootfs/tmp/from-inside",
     ],
     "errors": [
         "$ step05-cgroups run --memory 0 true",
