@@ -42,7 +42,7 @@ pub fn run(step: &'static str, all: &'static [Transcript]) -> ExitCode {
 }
 
 /// Types the lines, and shows them with what they say.
-fn play(typed: &[&str]) -> Result<String> {
+pub fn play(typed: &[&str]) -> Result<String> {
     nix::unistd::sethostname("host").context("sethostname")?;
     let path = format!("{}:{}", programs().display(), env::var("PATH")?);
     let mut seen = String::new();
