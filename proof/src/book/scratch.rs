@@ -72,6 +72,7 @@ real=$(command -v mmdebstrap)
 mkdir ~/.mirror
 cp "$real" ~/.mirror/mmdebstrap
 apt-config dump | grep -E '^Acquire::(https?::|Check-)' > ~/.mirror/settings || true
+[ -z "${http_proxy:-}" ] || echo "Acquire::http::Proxy \"$http_proxy\";" >> ~/.mirror/settings
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Label: Debian' 'Identifier: Packages' | sort -u | head -n 1)
 cat > ~/.mirror/instead <<END
 #!/bin/sh
