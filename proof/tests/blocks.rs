@@ -84,7 +84,8 @@ fn left(page: &Page) -> Result<BTreeSet<String>> {
     // Some is made on purpose.
     let script = r#"
         find "$1" /tmp \( -path "$1/rootfs" -o -path "$1/.git" -o -path "$2" \) -prune -o -print
-        find ~ -xdev
+        # Ours, and without what shells and others keep there for themselves.
+        if mountpoint -q ~; then (cd; find . -xdev -path './.?*' -prune -o -print); fi
         shift 2
         for cgroup; do [ ! -d "$cgroup" ] || echo "$cgroup"; done"#;
     let mut shell = Command::new("sh");
