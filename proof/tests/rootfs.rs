@@ -75,6 +75,9 @@ type Script = (&'static str, Needs, &'static str, &'static str);
 /// On a throw-away host, for the sake of those that mount.
 const NOTHING: Needs = Needs::USER;
 const BUSYBOX: Needs = Needs::USER.with(&["busybox"]);
+// Nobody has to have these.
+const XZ: Needs = Needs { optional: true, ..Needs::USER.with(&["xz"]) };
+const ZSTD: Needs = Needs { optional: true, ..Needs::USER.with(&["zstd"]) };
 
 #[rustfmt::skip] // a table
 const SCRIPTS: &[Script] = &[
@@ -118,6 +121,17 @@ const SCRIPTS: &[Script] = &[
     // As `tar -c .` and as `docker export` name what is in it.
     ("a-tarball", NOTHING, "tree; tar -czf t.gz -C tree .; rootfs --from t.gz; look", "rootfs: made from t.gz\n"),
     ("an-export", NOTHING, "tree; cd tree; tar -cf ../t .h* *; cd ..; rootfs --from t; look", "rootfs: made from t\n"),
+    ("a-tarball-by-xz", XZ, "tree; tar -cJf t.xz -C tree .; rootfs --from t.xz; look", "rootfs: made from t.xz\n"),
+    ("a-tarball-by-zstd", ZSTD, "tree; tar --zstd -cf t -C tree .; rootfs --from t; look", "rootfs: made from t\n"),
+    ("nobody-unpacks-it", ZSTD,
+        "tree; tar --zstd -cf t.zst -C tree .; mkdir bin; ln -s $(command -v tar) bin
+        BEFORE=\"env PATH=$PWD/bin\"; rootfs --from t.zst; ls",
+        "workshop: unpack t.zst: tar: zstd: Cannot exec: No such file or directory\nbin\nt.zst\ntree\n"),
+    ("a-saved-image", NOTHING,
+        "mkdir -p image/blobs; touch image/manifest.json image/oci-layout; tar -cf saved.tar -C image .
+        rootfs --from saved.tar; ls",
+        "workshop: saved.tar is an image in layers, as `docker save` writes it; `docker export` writes \
+        what a container sees\nimage\nsaved.tar\n"),
     ("a-directory", NOTHING, "tree; rm tree/dev/null; rootfs --from tree; look", "rootfs: made from tree\n"),
     ("download-by-curl", Needs::USER.with(&["curl"]), "downloads curl; look", DOWNLOADS),
     ("download-by-wget", Needs::USER.with(&["wget"]), "downloads wget; look", DOWNLOADS),
@@ -134,19 +148,41 @@ const SCRIPTS: &[Script] = &[
         "workshop: create /etc in tree: File exists (os error 17)\nrootfs: made from tree\ntree\n"),
     ("what-cannot-become-one", NOTHING,
         "rootfs --from missing.tar; rootfs --from .; \"$WORKSHOP\" rootfs --output / 2>&1
+        \"$WORKSHOP\" rootfs --output='~/debian' 2>&1
         BEFORE='env PATH=/nowhere'; rootfs --from alpine | sed 's: http.*: URL:'",
         "workshop: --from missing.tar, neither alpine nor busybox: No such file or directory (os error 2)\n\
         workshop: --from .: the copy would be in it\n\
         workshop: --output /: no place for a root filesystem\n\
+        workshop: --output=~/debian: no = before a ~\n\
         rootfs: downloading URL\nworkshop: download URL\n"),
     ("setuid", NOTHING,
         // In a user namespace, what was root's in a tarball becomes a user's.
         "tree; chmod 4755 tree/bin/sh; tar -cf t -C tree .; BEFORE='unshare -Ur'
-        rootfs --from t; stat -c %a rootfs/bin/sh rootfs/tmp",
-        "rootfs: made from t\n755\n1777\n"),
+        rootfs --from t; stat -c %a rootfs/bin/sh rootfs/tmp
+        rootfs --force --from tree; stat -c %a rootfs/bin/sh rootfs/tmp",
+        "rootfs: made from t\n755\n1777\nrootfs: made from tree\n755\n1777\n"),
+    ("setuid-while-unpacked", NOTHING,
+        // Nobody else gets at it before they are taken away.
+        "tree; tar -cf t -C tree .; mkdir bin; echo 'stat -c %a rootfs.partial >> seen; exec tar \"$@\"' > unpack
+        printf '#!/bin/sh\\nPATH=%s; . %s/unpack\\n' \"$PATH\" $PWD > bin/tar; chmod 755 bin/tar
+        BEFORE=\"unshare -Ur env PATH=$PWD/bin:$PATH\"; rootfs --from t; cat seen; stat -c %a rootfs",
+        "rootfs: made from t\n700\n755\n"),
     ("setuid-of-root", Needs::ROOT,
-        "tree; chmod 4755 tree/bin/sh; rootfs --from tree; stat -c %a rootfs/bin/sh",
-        "rootfs: made from tree\n4755\n"),
+        "tree; chmod 4755 tree/bin/sh; rootfs --from tree; stat -c %a rootfs/bin/sh
+        tar -cf t -C tree .; rootfs --force --from t; stat -c %a rootfs/bin/sh",
+        "rootfs: made from tree\n4755\nrootfs: made from t\n4755\n"),
+    ("owners", Needs::ROOT,
+        // A distribution's files have owners that a user namespace, or a user, cannot give them.
+        "tree; chown 100:42 tree/bin/sh; tar -cf t -C tree .
+        for from in t tree; do rootfs --force --from $from; stat -c %u:%g rootfs/bin/sh; done
+        BEFORE='unshare -Ur'
+        for from in t tree; do rootfs --force --from $from; stat -c %u:%g rootfs/bin/sh; done
+        rm -r rootfs; chmod 777 .; cp \"$WORKSHOP\" program; WORKSHOP=$PWD/program
+        BEFORE='setpriv --reuid 1000 --regid 1000 --clear-groups'
+        for from in t tree; do rootfs --force --from $from; stat -c %u:%g rootfs/bin/sh; done",
+        "rootfs: made from t\n100:42\nrootfs: made from tree\n100:42\n\
+        rootfs: made from t\n0:0\nrootfs: made from tree\n0:0\n\
+        rootfs: made from t\n1000:1000\nrootfs: made from tree\n1000:1000\n"),
     ("mounted", BUSYBOX,
         "rootfs; mkdir -p host rootfs.partial/old; echo precious > host/file
         for place in rootfs.partial/old rootfs/dev; do

@@ -7,12 +7,12 @@ mod busybox;
 mod source;
 
 use std::env;
-use std::fs::{self, File, Permissions};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{self, Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::stat::{Mode, umask};
 
@@ -25,8 +25,8 @@ const ORIGIN: &str = "etc/rootfs-origin";
 /// Make rootfs/, the directory that a container sees as its /
 #[derive(clap::Args, Default)]
 pub struct Args {
-    /// alpine, busybox, or a path: of a tarball, a directory, a static busybox, its Debian package
-    /// [default: the busybox of this machine, else alpine]
+    /// alpine, busybox, or the path of a tarball (plain, gzip, xz, zstd), a directory, a static busybox
+    /// or its Debian package [default: the busybox of this machine, else alpine]
     #[arg(long, value_name = "SOURCE")]
     from: Option<PathBuf>,
     /// Make it anew where it is there already
@@ -95,7 +95,10 @@ pub fn origin(output: &Path) -> Result<Option<String>> {
 fn made(args: &Args) -> Result<String> {
     // The modes in it are the same for everybody.
     umask(Mode::from_bits_truncate(0o022));
-    let output = path::absolute(args.output.clone().unwrap_or_else(default_place))?;
+    let output = args.output.clone().unwrap_or_else(default_place);
+    // The shell leaves it as it is in `--output=~/debian`, and here would be a directory called ~.
+    ensure!(!output.starts_with("~"), "--output={}: no = before a ~", output.display());
+    let output = path::absolute(output)?;
     let (Some(parent), Some(name)) = (output.parent(), output.file_name()) else {
         bail!("--output {}: no place for a root filesystem", output.display());
     };
@@ -124,7 +127,9 @@ fn lock(dir: &Path) -> Result<Flock<File>> {
 
 /// Makes it in `job.partial`, renames it to `output`, and says what it is made from.
 fn make(job: &Job, output: &Path) -> Result<String> {
-    fs::create_dir(job.partial).with_context(|| format!("create {}", job.partial.display()))?;
+    // Nobody else may look in: what is unpacked there may have setuid programs until we take them away.
+    let made = DirBuilder::new().mode(0o700).create(job.partial);
+    made.with_context(|| format!("create {}", job.partial.display()))?;
     let origin = source::fill(job)?;
     complete(&job.new, &origin)?;
     if output.join(ORIGIN).exists() {

@@ -16,11 +16,12 @@ pub fn target() -> PathBuf {
     programs().parent().expect("it is in a profile's directory").to_owned()
 }
 
-/// Lays file systems over the workspace `$1`, over where cargo builds (`$2`), and over `/tmp`. Any of
-/// them may be in another, and cargo's own directories in `/tmp`: what is covered is reached by its
-/// descriptor. What is written goes to a tmpfs that is covered, too.
+/// Lays file systems over the workspace `$1`, over where cargo builds (`$2`), over `/tmp` and over the
+/// home directory. Any of them may be in another, and cargo's own directories in the last two: what is
+/// covered is reached by its descriptor. What is written goes to a tmpfs that is covered, too.
 const LAY_OVER: &str = r#"
-cargo=${CARGO_HOME:-${HOME:-/root}/.cargo} rustup=${RUSTUP_HOME:-${HOME:-/root}/.rustup}
+home=${HOME:-/root}
+cargo=${CARGO_HOME:-$home/.cargo} rustup=${RUSTUP_HOME:-$home/.rustup}
 exec 3<"$1" 4<"$2" 5<"$3"
 [ ! -d "$cargo" ] || exec 6<"$cargo"
 [ ! -d "$rustup" ] || exec 7<"$rustup"
@@ -29,9 +30,10 @@ mount -t tmpfs tmpfs /tmp
 mkdir -p /tmp/3/upper /tmp/3/work /tmp/4/upper /tmp/4/work
 exec 8</tmp
 mount -t tmpfs -o mode=1777 tmpfs /tmp
+[ "$home" = / ] || { mkdir -p "$home"; mount -t tmpfs -o mode=755 tmpfs "$home"; }
 bind() {
     case $1 in
-    /tmp/*) [ ! -e $fd/$2 ] || { mkdir -p "$1"; mount --no-canonicalize --rbind $fd/$2 "$1"; } ;;
+    /tmp/* | "$home"/*) [ ! -e $fd/$2 ] || { mkdir -p "$1"; mount --no-canonicalize --rbind $fd/$2 "$1"; } ;;
     esac
 }
 bind "$cargo" 6
@@ -49,7 +51,7 @@ rm -rf rootfs rootfs.partial
 "#;
 
 /// In a case, on its throw-away host: lays a workspace over the real one, with a new `rootfs/` in it
-/// or without, makes `/tmp` empty, and goes there. What it then starts is as a reader's.
+/// or without, makes `/tmp` and `~` empty, and goes there. What it then starts is as a reader's.
 pub fn move_in(with_rootfs: bool) -> Result<()> {
     // A VM is thrown away itself, has all that is built, and its kernel may have no overlay.
     let in_vm = r#"cd "$1"; mkdir -p rootfs; mount -t tmpfs tmpfs rootfs
@@ -98,4 +100,28 @@ pub fn let_user_in() -> Result<()> {
     shell.args(["-ec", LET_USER_IN, "sh"]).args([workspace(), &target()]);
     ensure!(shell.status().context("start sh")?.success(), "no user can get into the workspace");
     env::set_current_dir(workspace()).context("chdir to the workspace")
+}
+
+/// What a reader of an ordinary network does not need: mmdebstrap takes the mirror that this machine's
+/// apt takes (if it is a Debian; else mmdebstrap knows one), and its settings are the new system's, too.
+const OUR_MIRROR: &str = r#"
+real=$(command -v mmdebstrap)
+mkdir ~/.mirror
+cp "$real" ~/.mirror/mmdebstrap
+apt-config dump | grep -E '^Acquire::(https?::|Check-)' > ~/.mirror/settings || true
+[ -z "${http_proxy:-}" ] || echo "Acquire::http::Proxy \"$http_proxy\";" >> ~/.mirror/settings
+mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Label: Debian' 'Identifier: Packages' | sort -u | head -n 1)
+cat > ~/.mirror/instead <<END
+#!/bin/sh
+exec ~/.mirror/mmdebstrap --aptopt="$HOME/.mirror/settings" "\$@" $mirror
+END
+chmod 755 ~/.mirror/instead
+mount --bind ~/.mirror/instead "$real"
+"#;
+
+/// After `move_in`: what is typed may use mmdebstrap.
+pub fn with_our_mirror() -> Result<()> {
+    let made = Command::new("sh").args(["-ec", OUR_MIRROR]).status().context("start sh")?;
+    ensure!(made.success(), "no mirror for mmdebstrap");
+    Ok(())
 }

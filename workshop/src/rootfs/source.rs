@@ -93,7 +93,12 @@ fn given(from: &Path, job: &Job) -> Result<String> {
     if path.is_dir() {
         ensure!(!job.new.starts_with(&path), "--from {shown}: the copy would be in it");
         // cp(1): -a keeps modes, links and, for root, owners; -x leaves out what is mounted there.
-        tool(Command::new("cp").arg("-ax").arg(path.join(".")).arg(&job.new))?;
+        let mut cp = Command::new("cp");
+        cp.arg("-ax").arg(path.join(".")).arg(&job.new);
+        if !is_roots(&job.new)? {
+            cp.arg("--no-preserve=ownership");
+        }
+        tool(&mut cp)?;
         take_setuid_away(&job.new)?;
         return Ok(shown.to_string());
     }
@@ -117,20 +122,35 @@ fn given(from: &Path, job: &Job) -> Result<String> {
 
 /// Unpacks a tarball, packed in any way that tar(1) knows.
 fn unpack(file: &Path, new: &Path) -> Result<()> {
+    let mut tar = Command::new("tar");
+    tar.arg("-xpf").arg(file).arg("-C").arg(new);
     // Only root may make devices, and a container has its own /dev.
-    let but_devices = ["--anchored", "--exclude=dev/*", "--exclude=./dev/*"];
-    tool(Command::new("tar").arg("-xpf").arg(file).arg("-C").arg(new).args(but_devices))
-        .with_context(|| format!("unpack {}", file.display()))?;
+    tar.args(["--anchored", "--exclude=dev/*", "--exclude=./dev/*"]);
+    if !is_roots(new)? {
+        // In a user namespace tar takes itself for root, and fails where there is no such user.
+        tar.arg("--no-same-owner");
+    }
+    tool(&mut tar).with_context(|| format!("unpack {}", file.display()))?;
+    ensure!(
+        !new.join("manifest.json").is_file(),
+        "{} is an image in layers, as `docker save` writes it; \
+         `docker export` writes what a container sees",
+        file.display()
+    );
     take_setuid_away(new)
 }
 
-/// What belonged to root in a tarball is now the user's who unpacked it, and must not run as that
-/// user whoever starts it. Only what root has unpacked stays as it was.
-fn take_setuid_away(new: &Path) -> Result<()> {
-    // In a user namespace root is somebody else outside, and this does not cover all users.
+/// Does it belong to root, and may root give its files to any other user? In a user namespace root is
+/// somebody else outside, and there are not all users.
+fn is_roots(new: &Path) -> Result<bool> {
     let users = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let root = fs::metadata(new)?.uid() == 0 && users.trim_end().ends_with(" 4294967295");
-    if !root {
+    Ok(fs::metadata(new)?.uid() == 0 && users.trim_end().ends_with(" 4294967295"))
+}
+
+/// What belonged to root in a tarball now belongs to the user who unpacked it. A setuid program among
+/// it would run as that user, whoever on this machine starts it.
+fn take_setuid_away(new: &Path) -> Result<()> {
+    if !is_roots(new)? {
         tool(Command::new("chmod").args(["-R", "ug-s"]).arg(new))?;
     }
     Ok(())
@@ -144,6 +164,8 @@ pub fn tool(command: &mut Command) -> Result<String> {
     // wget says the URL first, and then what was wrong.
     let said = stderr.lines().find(|line| !line.ends_with(':'));
     let said = said.unwrap_or("it failed, and said nothing");
+    // tar starts the program that unpacks as a child of its own.
+    let said = said.trim_start_matches(&format!("{name} (child): "));
     ensure!(output.status.success(), "{name}: {}", said.trim_start_matches(&format!("{name}: ")));
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
