@@ -2,10 +2,12 @@
 
 use std::env;
 use std::io::Write;
+use std::os::unix::fs::symlink;
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result};
 use workshop::steps::STEPS;
+use workshop::temp::TempDir;
 
 use crate::case::{self, Case, Needs, case, recorded};
 use crate::programs::programs;
@@ -45,6 +47,11 @@ pub fn run(step: &'static str, all: &'static [Transcript]) -> ExitCode {
 fn play(typed: &[&str]) -> Result<String> {
     nix::unistd::sethostname("host").context("sethostname")?;
     let path = format!("{}:{}", programs().display(), env::var("PATH")?);
+    // Where a reader types there is a folder `rootfs`.
+    let here = TempDir::new("transcript-")?;
+    if let Some(rootfs) = env::var_os("ROOTFS") {
+        symlink(rootfs, here.path().join("rootfs")).context("symlink rootfs")?;
+    }
     let mut seen = String::new();
     let mut lines = typed.iter().peekable();
     while let Some(line) = lines.next() {
@@ -54,7 +61,10 @@ fn play(typed: &[&str]) -> Result<String> {
             inside += &format!("echo '{}'\n{}\n", line.replace('\'', r"'\''"), &line[2..]);
         }
         let mut shell = Command::new("sh");
+        // We are root, and the page says `sudo` for those who are not.
+        let command = command.replace("sudo ", "");
         shell.args(["-c", &format!("exec 2>&1; {command}")]).env_remove("TMPDIR");
+        shell.current_dir(here.path());
         shell.env("PATH", &path).env("TERM", "xterm");
         let mut shell = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         shell.stdin.take().context("no stdin")?.write_all(inside.as_bytes())?;
