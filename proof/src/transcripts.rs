@@ -46,7 +46,8 @@ pub fn run(step: &'static str, all: &'static [Transcript]) -> ExitCode {
 /// Types the lines, and shows them with what they say.
 fn play(typed: &[&str]) -> Result<String> {
     nix::unistd::sethostname("host").context("sethostname")?;
-    let path = format!("{}:{}", programs().display(), env::var("PATH")?);
+    let programs = programs().display();
+    let path = format!("{programs}:{programs}/examples:{}", env::var("PATH")?);
     // Where a reader types there is a folder `rootfs`.
     let here = TempDir::new("transcript-")?;
     if let Some(rootfs) = env::var_os("ROOTFS") {
