@@ -3,8 +3,7 @@
 proof::transcripts! {
     "step04-mount",
     "help": ["$ step04-mount run --help"],
-    "ps": ["$ step04-mount run /bin/sh", "# ps", "# exit"],
-    "ls": ["$ step04-mount run /bin/sh", "# ls /", "# ls /dev", "# ls -d /proc/[0-9]*", "# exit"],
+    "ps": ["$ step04-mount run /bin/sh", "# ps", "# ls /", "# exit"],
     // What lies in /proc depends on the kernel.
     "mounts": [
         "$ step04-mount run /bin/sh",
@@ -15,14 +14,14 @@ proof::transcripts! {
     "environment": ["$ step04-mount run env"],
     // By hand, as in the talk: a root by chroot(2).
     "chroot": [
-        "$ unshare --mount --pid --fork chroot $ROOTFS /bin/sh",
+        "$ sudo unshare --mount --pid --fork chroot rootfs /bin/sh",
         "# ps",
         "# mount -t proc proc /proc",
         "# ps",
         "# exit",
     ],
     "chroot-escape": [
-        "$ unshare --mount --pid --fork chroot $ROOTFS /bin/sh",
+        "$ sudo unshare --mount --pid --fork chroot rootfs /bin/sh",
         "# mount -t proc proc /proc",
         "# ls -d /boot",
         "# mount --rbind / /mnt",
@@ -37,32 +36,34 @@ proof::transcripts! {
     ],
     // As in Julian Friedman's article, the old root stays.
     "old-root": [
-        "$ unshare --mount --pid --fork sh -c '
-    mount --bind $ROOTFS $ROOTFS && cd $ROOTFS && pivot_root . mnt && cd / && exec /bin/sh'",
+        "$ sudo unshare --mount --pid --fork sh -c '
+    mount --bind rootfs rootfs && cd rootfs && pivot_root . mnt && cd / && exec /bin/sh'",
         "# ls -d /boot",
         "# ls -d /mnt/boot",
         "# exit",
     ],
     "leak": [
-        "$ unshare --mount sh -c '
+        "$ sudo unshare --mount sh -c '
     mount --make-rshared /
     unshare --mount --propagation unchanged mount -t tmpfs leaked /mnt
     grep -o \"leaked /mnt\" /proc/mounts || echo nothing leaked'",
     ],
     "no-leak": [
-        "$ unshare --mount sh -c '
+        "$ sudo unshare --mount sh -c '
     mount --make-rshared /
     unshare --mount --propagation private mount -t tmpfs leaked /mnt
     grep -o \"leaked /mnt\" /proc/mounts || echo nothing leaked'",
     ],
     "inherited": [
-        "$ unshare --mount sh -c '
-    mount --bind $ROOTFS $ROOTFS && cd $ROOTFS && pivot_root . . && mount -t proc proc /proc &&
-    umount -l . && cd / && ls -d /boot /proc/self/fd/7/boot' 7< /",
+        "$ sudo sh -c '
+    unshare --mount sh -c \"
+        mount --bind rootfs rootfs && cd rootfs && pivot_root . . && mount -t proc proc /proc &&
+        umount -l . && cd / && ls -d /boot /proc/self/fd/7/boot\" 7< /'",
         "$ step04-mount run ls -d /proc/self/fd/7/boot 7< /",
     ],
     "read-only": [
         "$ step04-mount run /bin/sh",
+        "# ls /dev",
         "# touch /sys/something",
         "# touch /proc/sys/kernel/core_pattern",
         "# exit",

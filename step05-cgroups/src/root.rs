@@ -27,14 +27,18 @@ pub fn change_root() -> Result<()> {
     mount_sys()?;
     umount2(".", MntFlags::MNT_DETACH).context("umount2 the host's /")
 }
+// ANCHOR_END: change_root
 
+// ANCHOR: make_private
 /// Where systemd runs, mounts are shared: without this, ours would appear on the host.
 fn make_private() -> Result<()> {
     let flags = MsFlags::MS_PRIVATE | MsFlags::MS_REC;
     mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)
         .context("mount / as private (in a chroot it is not a mount point)")
 }
+// ANCHOR_END: make_private
 
+// ANCHOR: pivot_into
 /// Makes `rootfs` our `/` with pivot_root, because root can leave a chroot (`man 2 pivot_root`).
 fn pivot_into(rootfs: &Path) -> Result<()> {
     // pivot_root needs a mount point. The chdir moves us from the directory onto the new mount.
@@ -43,7 +47,7 @@ fn pivot_into(rootfs: &Path) -> Result<()> {
     chdir(rootfs).context("chdir")?;
     pivot_root(".", ".").context("pivot_root")
 }
-// ANCHOR_END: change_root
+// ANCHOR_END: pivot_into
 
 // ANCHOR: mount_proc
 /// Mounts `/proc`. Parts of it control the host: of these, directories become read-only, and files
