@@ -26,6 +26,8 @@ pub struct Page {
     pub text: String,
     /// Its fenced blocks.
     pub fences: Vec<Fence>,
+    /// Its words outside of blocks: those that all read, and those that are folded.
+    pub words: [usize; 2],
     /// Where its links lead to.
     pub links: Vec<String>,
     /// What is wrong with its form.
@@ -43,8 +45,14 @@ pub struct Fence {
     attributes: Vec<String>,
     /// What is in it.
     pub text: String,
-    /// Why it is not run, if it says so.
+    /// Is it folded, in `<details>`?
+    pub folded: bool,
+    /// Why it is not run, if the page says so.
     pub not_run: Option<String>,
+    /// Which commands of the blocks above it a transcript leaves out, and why.
+    pub not_shown: Option<String>,
+    /// Why no block types what a transcript shows.
+    pub not_typed: Option<String>,
 }
 
 impl Fence {
@@ -78,6 +86,7 @@ impl Page {
             | Options::ENABLE_HEADING_ATTRIBUTES
             | Options::ENABLE_DEFINITION_LIST
             | Options::ENABLE_GFM;
+        let mut folded = false;
         let mut events = Parser::new_ext(&text, options).into_offset_iter();
         while let Some((event, bytes)) = events.next() {
             let line = text[..bytes.start].matches('\n').count() + 1;
@@ -103,8 +112,26 @@ impl Page {
                     if !(BLOCKS.contains(&&*info) || language == "sh" && of_sh) {
                         page.wrong(line, format!("we have no blocks that are `{info}`"));
                     }
-                    let not_run = not_run(&text, line);
-                    page.fences.push(Fence { line, language, attributes, text: inner, not_run });
+                    let [not_run, not_shown, not_typed] =
+                        ["not run:", "not shown:", "not typed:"].map(|it| mark(&text, line, it));
+                    page.fences.push(Fence {
+                        line,
+                        language,
+                        attributes,
+                        text: inner,
+                        folded,
+                        not_run,
+                        not_shown,
+                        not_typed,
+                    });
+                }
+                Event::Html(html) => {
+                    folded = !html.contains("</details>") && (folded || html.contains("<details"));
+                }
+                Event::Text(said) | Event::Code(said) if !said.starts_with("{{#") => {
+                    let words = said.split_whitespace();
+                    page.words[usize::from(folded)] +=
+                        words.filter(|word| word.contains(char::is_alphanumeric)).count();
                 }
                 Event::Start(Tag::Link { dest_url, .. }) => page.links.push(dest_url.into_string()),
                 _ => {}
@@ -125,11 +152,11 @@ impl Page {
     }
 }
 
-/// Why the block in this line is not run: `<!-- not run: why -->` ends on the line before it.
-fn not_run(text: &str, line: usize) -> Option<String> {
+/// What a mark says of the block in this line: `<!-- not run: why -->` ends on the line before it.
+fn mark(text: &str, line: usize, mark: &str) -> Option<String> {
     let before: String = text.split_inclusive('\n').take(line - 1).collect();
     let (_, comment) = before.trim_end().strip_suffix("-->")?.rsplit_once("<!--")?;
-    let why: Vec<_> = comment.trim().strip_prefix("not run:")?.split_whitespace().collect();
-    // Without a reason, it is run.
+    let why: Vec<_> = comment.trim().strip_prefix(mark)?.split_whitespace().collect();
+    // Without a reason, it is none.
     (!why.is_empty()).then(|| why.join(" "))
 }
