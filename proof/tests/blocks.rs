@@ -6,15 +6,19 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Result, ensure};
-use proof::book::blocks::{Group, groups, is_run};
+use proof::book::blocks::{Group, asks, groups, is_run};
 use proof::book::lint::pages;
 use proof::book::page::Page;
+use proof::book::paste;
 use proof::book::scratch::{self, target};
 use proof::case::{self, Needs, case, here, snapshot};
 use proof::programs::output;
 use workshop::host::State;
 use workshop::machine;
 use workshop::workspace::workspace;
+
+/// What it takes to paste: a user whose sudo asks.
+const PASTE: Needs = Needs::ROOT.with(&["sudo", "zsh"]).within(300);
 
 fn main() -> ExitCode {
     let mut cases = Vec::new();
@@ -25,6 +29,11 @@ fn main() -> ExitCode {
             let name = Path::new(&page.file).file_stem().unwrap_or_default().to_string_lossy();
             // Cargo may have to build something first.
             let needs = Needs::ROOT.within(600);
+            for shell in ["bash", "zsh"].into_iter().filter(|_| !machine::is_vm()) {
+                let page = page.clone();
+                let look = move || pasted(&groups(&page).0, shell);
+                cases.push(case(format!("pasted::{name}::{shell}"), PASTE, look));
+            }
             cases.push(case(format!("page::{name}"), needs, move || typed(&page)));
         }
     }
@@ -33,7 +42,14 @@ fn main() -> ExitCode {
         Ok(())
     }));
     for (name, wrong, blocks) in SHELLS {
-        cases.push(here(format!("shell::{name}"), Needs::NOTHING, || shell(blocks, wrong)));
+        let look = || as_said(wrong, group(blocks)?.run(Path::new("/"))).map(drop);
+        cases.push(here(format!("shell::{name}"), Needs::NOTHING, look));
+    }
+    for (name, wrong, blocks) in PASTES.iter().filter(|_| !machine::is_vm()) {
+        for shell in ["bash", "zsh"] {
+            let look = || as_said(wrong, pasted(&[group(blocks)?], shell));
+            cases.push(case(format!("paste::{name}::{shell}"), PASTE, look));
+        }
     }
     // They wait as much as they compute.
     case::run(4, cases)
@@ -61,6 +77,20 @@ fn typed(page: &Page) -> Result<String> {
         wrong.push(format!("{}:1: it leaves {file}", page.file));
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(String::new())
+}
+
+/// Pastes those blocks in which sudo asks for a password, and says which of them are not read whole.
+fn pasted(groups: &[Group], shell: &str) -> Result<String> {
+    scratch::move_in(true)?;
+    paste::make_user()?;
+    let mut wrong = String::new();
+    for group in groups.iter().filter(|group| is_run(&group.outer) && asks(&group.outer.text)) {
+        if let Err(error) = paste::paste(shell, group) {
+            wrong += &format!("the block in line {}: {error:#}\n", group.outer.line);
+        }
+    }
+    ensure!(wrong.is_empty(), "{wrong}");
     Ok(String::new())
 }
 
@@ -123,22 +153,40 @@ const SHELLS: &[(&str, &str, &Blocks)] = &[
     ("shell-fails-and-is-to", "", &[("sh,fails", "sh"), ("sh,inside", "echo"), ("sh,inside", "exit 3")]),
 ];
 
-/// Types a small page, in any directory.
-fn shell(blocks: &Blocks, wrong: &str) -> Result<()> {
+/// The same when they are pasted, where sudo asks for a password.
+#[rustfmt::skip] // A page is a line.
+const PASTES: &[(&str, &str, &Blocks)] = &[
+    ("last", "", &[("sh", "true\nsudo true")]),
+    ("not-last", "not read all", &[("sh", "sudo true\ntrue")]),
+    ("joined", "", &[("sh", "sudo true &&\ntrue")]),
+    ("several-lines", "", &[("sh", "true\nsudo sh -c '\n    true' \\\n    x")]),
+    ("background", "", &[("sh", "sudo -v && {\n    sudo sleep 1 &\n    wait\n}")]),
+    ("background-asks", "it leaves", &[("sh", "sudo sleep 1 &\nwait")]),
+    ("inside", "", &[("sh", "sudo sh"), ("sh,inside", "true\nexit")]),
+    ("fails", "exit code 1", &[("sh", "sudo false")]),
+];
+
+/// The blocks of a small page.
+fn group(blocks: &Blocks) -> Result<Group> {
     let mut text = String::from("# Page\n");
     for (words, block) in blocks {
         text += &format!("\n```{words}\n{block}\n```\n");
     }
     let page = Page::parse("page.md", text);
     ensure!(page.findings.is_empty(), "{:?}", page.findings);
-    let (groups, findings) = groups(&page);
-    ensure!(findings.is_empty() && groups.len() == 1, "{findings:?}");
-    match groups[0].run(Path::new("/")) {
+    let mut groups = groups(&page).0;
+    ensure!(groups.len() == 1, "{} groups", groups.len());
+    Ok(groups.remove(0))
+}
+
+/// Does it fail with these words, or not at all without any?
+fn as_said(wrong: &str, result: Result<String>) -> Result<String> {
+    match result {
         Ok(said) => ensure!(wrong.is_empty(), "it goes well:\n{said}"),
         Err(error) => {
             let said = format!("{error:#}");
             ensure!(!wrong.is_empty() && said.contains(wrong), "{said}");
         }
     }
-    Ok(())
+    Ok(String::new())
 }

@@ -69,11 +69,17 @@ pub fn code(status: ExitStatus) -> i32 {
     status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or(-1)
 }
 
-/// A command, with another in front of it that starts it.
+/// A command, with another in front of it that starts it, in the same environment.
 pub fn behind(front: &[&str], command: &Command) -> Command {
     let mut words = front.iter().map(OsStr::new).chain(words(command));
     let mut both = Command::new(words.next().unwrap_or_default());
     both.args(words).stdin(Stdio::null());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => both.env(name, value),
+            None => both.env_remove(name),
+        };
+    }
     both
 }
 
