@@ -70,9 +70,6 @@ pub fn strace(options: &[&str], command: &Command) -> Result<(Ended, Vec<Process
     // With the paths of descriptors (-y).
     let front = [&["strace", "-y", "--quiet=all", "-o", &log], options, &["--"]].concat();
     let mut strace = behind(&front, command);
-    for (name, value) in command.get_envs() {
-        strace.env(name, value.unwrap_or_default());
-    }
     // To find out where an error comes from takes calls, too.
     strace.env("RUST_BACKTRACE", "0");
     let ended = end(&mut strace)?;

@@ -163,7 +163,8 @@ const PASTES: &[(&str, &str, &Blocks)] = &[
     ("background", "", &[("sh", "sudo -v && {\n    sudo sleep 1 &\n    wait\n}")]),
     ("background-asks", "it leaves", &[("sh", "sudo sleep 1 &\nwait")]),
     ("inside", "", &[("sh", "sudo sh"), ("sh,inside", "true\nexit")]),
-    ("fails", "exit code 1", &[("sh", "sudo false")]),
+    ("inside-stays", "", &[("sh", "sudo sh"), ("sh,inside", "true")]),
+    ("fails", "its last command fails", &[("sh", "sudo false")]),
 ];
 
 /// The blocks of a small page.

@@ -6,17 +6,21 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use workshop::command::on_the_host;
 use workshop::machine::slowness;
 use workshop::terminal::Terminal;
 
 use super::blocks::{Group, as_a_reader, is_run};
 
+const SECOND: Duration = Duration::from_secs(1);
 const HISTORY: &str = "/tmp/history";
 
-/// Makes the user, in a copy of `/etc`, and the file with which both shells start. The prompt says how
-/// the last command has ended.
+/// The prompt of the shell.
+const READY: &str = "[ready] ";
+
+/// Makes the user, in a copy of `/etc`, and the file with which both shells start: before each prompt,
+/// they write down what they have read.
 const MAKE_USER: &str = r#"
 mkdir -p /tmp/etc /run/sudo
 cp -a /etc/. /tmp/etc
@@ -29,10 +33,10 @@ rm -f /etc/sudoers
 printf 'Defaults use_pty, !syslog, secure_path="%s"\nALL ALL = (ALL) ALL\n' \
     /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin > /etc/sudoers
 cat > /tmp/.zshrc <<'END'
-PS1='[exit $?] ' HISTFILE=/tmp/history HISTSIZE=99 SAVEHIST=99
+PS1='[ready] ' HISTFILE=/tmp/history HISTSIZE=99 SAVEHIST=99
 if [ "$ZSH_VERSION" ]; then
-    setopt prompt_subst inc_append_history
     unset zle_bracketed_paste
+    precmd() { fc -AI; }
 else
     shopt -s lithist
     PROMPT_COMMAND='history -a'
@@ -73,34 +77,32 @@ pub fn paste(shell_name: &str, group: &Group) -> Result<()> {
     let mut terminal = Terminal::before(&shell(shell_name))?;
     terminal.keys("\n")?;
     let mut screen = Screen { terminal, shown: String::new() };
-    screen.wait("prompt", |shown| prompt(shown).is_some())?;
+    screen.wait("prompt", |shown| shown.ends_with(READY))?;
     screen.terminal.keys(&group.outer.text)?;
-    let mut last = "exit";
     for fence in group.inside.iter().filter(|fence| is_run(fence)) {
-        screen.wait("shell inside", |shown| shown.ends_with("# ") || shown.ends_with("$ "))?;
+        screen.wait("shell inside", is_in_shell)?;
         screen.terminal.keys(&fence.text)?;
-        last = fence.text.trim_end().rsplit('\n').next().unwrap_or_default();
-    }
-    if !last.starts_with("exit") {
-        screen.terminal.keys("exit\n")?;
+        screen.shown += "(pasted)";
     }
     let typed = plain(&group.outer.text);
-    let all_read = |shown: &str| {
-        let read = plain(&fs::read_to_string(HISTORY).unwrap_or_default());
-        read == typed && prompt(shown).is_some()
-    };
+    let all_read = |_: &str| plain(&fs::read_to_string(HISTORY).unwrap_or_default()) == typed;
     screen.wait("end: the shell has not read all of it", all_read)?;
-    let code = prompt(&screen.shown).context("no prompt")?;
-    ensure!(code == 0 || group.outer.has("fails"), "exit code {code}:\n{}", screen.shown);
+    screen.terminal.keys("echo \"(ended: $?)\"\n")?;
+    screen.wait("end", |shown| shown.contains("\n(ended: ") && shown.ends_with(READY))?;
+    // Of a shell in a container, dash says that it cannot give the terminal back.
+    let may_fail = group.outer.has("fails") || !group.inside.is_empty();
+    let well = may_fail || screen.shown.contains("\n(ended: 0)");
+    ensure!(well, "its last command fails:\n{}", screen.shown);
     // A sudo in the background that asks is stopped.
     let left = &screen.terminal.processes()[1..];
     ensure!(left.is_empty(), "it leaves {left:?}:\n{}", screen.shown);
     Ok(())
 }
 
-/// The exit code in a prompt of the shell, if that is the last thing on the screen.
-fn prompt(shown: &str) -> Option<i32> {
-    shown.trim_end().strip_suffix(']')?.rsplit_once("[exit ")?.1.parse().ok()
+/// Is this the prompt of a shell that the block has opened? (Busybox then asks the terminal something.)
+fn is_in_shell(shown: &str) -> bool {
+    let shown = shown.trim_end_matches("\x1b[6n");
+    shown.ends_with("# ") || shown.ends_with("$ ")
 }
 
 /// What is typed, without the ends of its lines, which each shell keeps in its own way.
@@ -110,8 +112,8 @@ fn plain(typed: &str) -> String {
 }
 
 impl Screen {
-    /// Waits for something, and types the password wherever it is asked for. At a prompt there is
-    /// nothing to wait for.
+    /// Waits for something, and types the password wherever it is asked for, and `exit` where the block
+    /// has opened a shell and does not leave it.
     fn wait(&mut self, what: &str, is_there: impl Fn(&str) -> bool) -> Result<()> {
         let mut since = Instant::now();
         while !is_there(&self.shown) {
@@ -120,13 +122,20 @@ impl Screen {
                 since = Instant::now();
                 self.shown += &seen;
             }
-            if self.shown.ends_with("password for learner: ") {
-                self.terminal.keys("secret\n")?;
-                self.shown += "(typed)\n";
-            }
-            let limit = if prompt(&self.shown).is_some() { 2 } else { 20 };
-            let waits = since.elapsed() < Duration::from_secs(limit) * slowness();
-            ensure!(waits, "no {what}; it shows:\n{}", self.shown.replace('\r', ""));
+            let waited = since.elapsed() / slowness();
+            let answer = if self.shown.ends_with("password for learner: ") {
+                "secret\n"
+            } else if is_in_shell(&self.shown) && waited > SECOND {
+                "exit\n"
+            } else {
+                // At a prompt, there is nothing to wait for.
+                let limit = if self.shown.ends_with(READY) { 2 } else { 20 };
+                let shown = self.shown.replace('\r', "");
+                ensure!(waited < limit * SECOND, "no {what}; it shows:\n{shown}");
+                continue;
+            };
+            self.terminal.keys(answer)?;
+            self.shown += "(typed)";
         }
         Ok(())
     }
