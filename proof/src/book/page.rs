@@ -18,7 +18,7 @@ const BLOCKS: [&str; 6] = ["console", "rust,ignore", "diff", "go", "c", "text"];
 const OF_SH: [&str; 4] = ["inside", "fails", "v1", "v2"];
 
 /// A page of the book, or the README.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub struct Page {
     /// Its file, from the workspace's root.
     pub file: String,

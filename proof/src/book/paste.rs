@@ -115,7 +115,8 @@ impl Screen {
     /// Waits for something, and types the password wherever it is asked for, and `exit` where the block
     /// has opened a shell and does not leave it.
     fn wait(&mut self, what: &str, is_there: impl Fn(&str) -> bool) -> Result<()> {
-        let mut since = Instant::now();
+        let start = Instant::now();
+        let mut since = start;
         while !is_there(&self.shown) {
             let seen = self.terminal.seen()?;
             if !seen.is_empty() {
@@ -129,9 +130,10 @@ impl Screen {
                 "exit\n"
             } else {
                 // At a prompt, there is nothing to wait for.
-                let limit = if self.shown.ends_with(READY) { 2 } else { 20 };
+                let limit = if self.shown.ends_with(READY) { 3 } else { 20 };
                 let shown = self.shown.replace('\r', "");
-                ensure!(waited < limit * SECOND, "no {what}; it shows:\n{shown}");
+                let is_time = waited < limit * SECOND && start.elapsed() < 60 * SECOND * slowness();
+                ensure!(is_time, "no {what}; it shows:\n{shown}");
                 continue;
             };
             self.terminal.keys(answer)?;

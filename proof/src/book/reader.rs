@@ -50,7 +50,8 @@ pub fn shown(root: &Path, page: &Page) -> Vec<Finding> {
         let transcript = transcript(root, fence);
         let some = fence.not_shown.is_some();
         let from = |at: usize| repeats(&transcript, &blocks[at..].concat(), some);
-        if !(0..blocks.len()).any(from) {
+        // If it is empty, its include is wrong, and that is said elsewhere.
+        if !transcript.is_empty() && !(0..blocks.len()).any(from) {
             let what = difference(&transcript, &blocks.concat());
             findings.push(Finding::new(&page.file, fence.line, what));
         }
@@ -76,7 +77,6 @@ fn transcript(root: &Path, fence: &Fence) -> String {
     for line in fence.text.lines() {
         let path = line.strip_prefix("{{#include ").and_then(|line| line.strip_suffix(":4:}}"));
         shown += &match path {
-            // That there is none is said elsewhere.
             Some(path) => fs::read_to_string(root.join(PAGES).join(path))
                 .unwrap_or_default()
                 .split_inclusive('\n')
@@ -122,6 +122,7 @@ fn difference(transcript: &str, typed: &[Typed]) -> String {
     let from_there = typed.iter().skip_while(|line| shown.first() != Some(line));
     let hidden = from_there.into_iter().find(|(_, line)| !transcript.contains(line));
     match (untyped, hidden) {
+        _ if shown.is_empty() => "it shows no command: what is typed?".to_owned(),
         (Some((_, line)), _) => format!("the blocks above it do not type `{line}`"),
         (_, Some((_, line))) => format!("typed above it, but not shown: `{line}`"),
         _ => "what is typed above it is shown in another order, or at another prompt".to_owned(),
