@@ -123,7 +123,7 @@ fn not_run(pages: &[Page]) -> String {
         for Group { outer, inside } in groups(page).0 {
             for fence in [&outer].into_iter().chain(&inside) {
                 // What is typed inside is not, either, if its shell is not.
-                let why = match [&fence.not_run, &outer.not_run] {
+                let why = match [fence.why("not run"), outer.why("not run")] {
                     [Some(why), _] | [_, Some(why)] => why,
                     _ if fence.has("v1") || outer.has("v1") => "on cgroup v2",
                     _ if fence.has("v2") || outer.has("v2") => "on cgroup v1",

@@ -60,7 +60,7 @@ pub fn groups(page: &Page) -> (Vec<Group>, Vec<Finding>) {
 /// Is a block run on this machine, with its cgroups?
 pub fn is_run(fence: &Fence) -> bool {
     let v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
-    fence.not_run.is_none() && !fence.has(if v2 { "v1" } else { "v2" })
+    fence.why("not run").is_none() && !fence.has(if v2 { "v1" } else { "v2" })
 }
 
 /// How the names begin of what cargo, or we, have set for a test.

@@ -47,12 +47,8 @@ pub struct Fence {
     pub text: String,
     /// Is it folded, in `<details>`?
     pub folded: bool,
-    /// Why it is not run, if the page says so.
-    pub not_run: Option<String>,
-    /// Which commands of the blocks above it a transcript leaves out, and why.
-    pub not_shown: Option<String>,
-    /// Why no block types what a transcript shows.
-    pub not_typed: Option<String>,
+    /// The comment on the line before it.
+    comment: String,
 }
 
 impl Fence {
@@ -64,6 +60,12 @@ impl Fence {
     /// Does it have this attribute?
     pub fn has(&self, attribute: &str) -> bool {
         self.attributes.iter().any(|own| own == attribute)
+    }
+
+    /// Why something does not hold for it, such as `not run`: `<!-- not run: why -->` is before it.
+    pub fn why(&self, not: &str) -> Option<&str> {
+        // Without a reason, it does.
+        self.comment.strip_prefix(not)?.strip_prefix(": ")
     }
 }
 
@@ -112,17 +114,14 @@ impl Page {
                     if !(BLOCKS.contains(&&*info) || language == "sh" && of_sh) {
                         page.wrong(line, format!("we have no blocks that are `{info}`"));
                     }
-                    let [not_run, not_shown, not_typed] =
-                        ["not run:", "not shown:", "not typed:"].map(|it| mark(&text, line, it));
+                    let comment = comment(&text, line).unwrap_or_default();
                     page.fences.push(Fence {
                         line,
                         language,
                         attributes,
                         text: inner,
                         folded,
-                        not_run,
-                        not_shown,
-                        not_typed,
+                        comment,
                     });
                 }
                 Event::Html(html) => {
@@ -152,11 +151,9 @@ impl Page {
     }
 }
 
-/// What a mark says of the block in this line: `<!-- not run: why -->` ends on the line before it.
-fn mark(text: &str, line: usize, mark: &str) -> Option<String> {
+/// The comment that ends on the line before this one.
+fn comment(text: &str, line: usize) -> Option<String> {
     let before: String = text.split_inclusive('\n').take(line - 1).collect();
     let (_, comment) = before.trim_end().strip_suffix("-->")?.rsplit_once("<!--")?;
-    let why: Vec<_> = comment.trim().strip_prefix(mark)?.split_whitespace().collect();
-    // Without a reason, it is none.
-    (!why.is_empty()).then(|| why.join(" "))
+    Some(comment.split_whitespace().collect::<Vec<_>>().join(" "))
 }

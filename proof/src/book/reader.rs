@@ -44,11 +44,11 @@ pub fn shown(root: &Path, page: &Page) -> Vec<Finding> {
         if fence.language == "sh" {
             blocks.push(typed(fence));
         }
-        if fence.language != "console" || fence.not_typed.is_some() {
+        if fence.language != "console" || fence.why("not typed").is_some() {
             continue;
         }
         let transcript = transcript(root, fence);
-        let some = fence.not_shown.is_some();
+        let some = fence.why("not shown").is_some();
         let from = |at: usize| repeats(&transcript, &blocks[at..].concat(), some);
         // If it is empty, its include is wrong, and that is said elsewhere.
         if !transcript.is_empty() && !(0..blocks.len()).any(from) {
