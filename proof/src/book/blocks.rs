@@ -34,7 +34,7 @@ pub fn groups(page: &Page) -> (Vec<Group>, Vec<Finding>) {
                 wrong(line, "a comment: at a prompt, zsh has none");
             }
         }
-        if asks(last_command(&fence.text).0) {
+        if !fence.has("inside") && asks(last_command(&fence.text).0) {
             wrong(
                 fence.line,
                 "sudo may ask for a password before its last command: what is pasted \

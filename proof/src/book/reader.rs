@@ -63,9 +63,11 @@ pub fn shown(root: &Path, page: &Page) -> Vec<Finding> {
 /// The lines of a block.
 fn typed(fence: &Fence) -> Vec<Typed> {
     let mut text = fence.text.clone();
-    for step in &STEPS {
-        for cargo in ["cargo run -q -p", "cargo run -p"] {
-            text = text.replace(&format!("{cargo} {} -- ", step.name), &format!("{} ", step.name));
+    for step in STEPS.iter().map(|step| step.name) {
+        for (cargo, program) in [("", step), (" --example talk", "talk")] {
+            text =
+                text.replace(&format!("cargo run -q -p {step}{cargo} -- "), &format!("{program} "));
+            text = text.replace(&format!("cargo run -p {step}{cargo} -- "), &format!("{program} "));
         }
     }
     text.lines().map(|line| (fence.has("inside"), line.to_owned())).collect()
