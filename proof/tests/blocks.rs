@@ -2,10 +2,12 @@
 //! throw-away host that has a workspace of its own; and the list of what is not.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use nix::fcntl::{Flock, FlockArg};
 use proof::book::blocks::{Group, asks, groups, is_run};
 use proof::book::lint::pages;
 use proof::book::page::Page;
@@ -18,7 +20,7 @@ use workshop::machine;
 use workshop::workspace::workspace;
 
 /// What it takes to paste: a user whose sudo asks.
-const PASTE: Needs = Needs::ROOT.with(&["sudo", "zsh"]).within(300);
+const PASTE: Needs = Needs::ROOT.with(&["sudo", "zsh"]).within(600);
 
 fn main() -> ExitCode {
     let mut cases = Vec::new();
@@ -32,8 +34,9 @@ fn main() -> ExitCode {
             for shell in ["bash", "zsh"] {
                 let groups: Vec<_> = groups(&page).0.into_iter().filter(is_pasted).collect();
                 if !groups.is_empty() {
-                    let look = move || pasted(&groups, shell);
-                    cases.push(case(format!("pasted::{name}::{shell}"), PASTE, look));
+                    let page = page.file.clone();
+                    let look = move || pasted(Some(&page), &groups, shell);
+                    cases.push(case(format!("pasted-{shell}::{name}"), PASTE, look));
                 }
             }
             cases.push(case(format!("page::{name}"), needs, move || typed(&page)));
@@ -49,7 +52,7 @@ fn main() -> ExitCode {
     }
     for (name, wrong, blocks) in PASTES.iter().filter(|_| !machine::is_vm()) {
         for shell in ["bash", "zsh"] {
-            let look = || as_said(wrong, pasted(&[group(blocks)?], shell));
+            let look = || as_said(wrong, pasted(None, &[group(blocks)?], shell));
             cases.push(case(format!("paste::{name}::{shell}"), PASTE, look));
         }
     }
@@ -57,8 +60,15 @@ fn main() -> ExitCode {
     case::run(4, cases)
 }
 
+/// Waits until nobody else types what is on a page: it may name a cgroup, and those are the machine's.
+fn alone(page: &str) -> Result<Flock<File>> {
+    let held = Flock::lock(File::open(workspace().join(page))?, FlockArg::LockExclusive);
+    held.map_err(|(_, why)| why).with_context(|| format!("lock {page}"))
+}
+
 /// Types what is on a page, on a throw-away host, and looks whether anything is left.
 fn typed(page: &Page) -> Result<String> {
+    let _held = alone(&page.file)?;
     let makes_it = page.fences.iter().any(|fence| fence.text.contains("workshop rootfs"));
     scratch::move_in(!makes_it)?;
     let before = left(page)?;
@@ -88,7 +98,8 @@ fn is_pasted(group: &Group) -> bool {
 }
 
 /// Pastes blocks, and says which of them the shell does not read whole.
-fn pasted(groups: &[Group], shell: &str) -> Result<String> {
+fn pasted(page: Option<&str>, groups: &[Group], shell: &str) -> Result<String> {
+    let _held = page.map(alone).transpose()?;
     scratch::move_in(true)?;
     paste::make_user()?;
     let mut wrong = String::new();

@@ -50,10 +50,10 @@ pub fn make_user() -> Result<()> {
 }
 
 /// A shell of that user's. What is in the workspace, and in cargo's directories, belongs to root: it
-/// may write there all the same.
+/// may write there all the same. (Without that bit, access(2) says that it may not.)
 fn shell(name: &str) -> Command {
     let mut shell = Command::new("setpriv");
-    shell.args("--reuid=4321 --regid=4321 --clear-groups".split(' '));
+    shell.args(["--reuid=4321", "--regid=4321", "--clear-groups", "--securebits=+no_setuid_fixup"]);
     shell.args(["--inh-caps=+dac_override,+fowner", "--ambient-caps=+dac_override,+fowner", name]);
     if name == "bash" {
         shell.args(["--noprofile", "--rcfile", "/tmp/.zshrc"]);
