@@ -4,6 +4,8 @@ pub mod blocks;
 pub mod links;
 pub mod lint;
 pub mod page;
+pub mod paste;
+pub mod reader;
 pub mod render;
 pub mod scratch;
 

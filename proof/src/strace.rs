@@ -69,9 +69,6 @@ pub fn strace(options: &[&str], command: &Command) -> Result<(Ended, Vec<Process
     // -y shows the paths of descriptors.
     let front = [&["strace", "-y", "--quiet=all", "-o", &log], options, &["--"]].concat();
     let mut strace = behind(&front, command);
-    for (name, value) in command.get_envs() {
-        strace.env(name, value.unwrap_or_default());
-    }
     // Collecting a backtrace makes calls, too.
     strace.env("RUST_BACKTRACE", "0");
     let ended = end(&mut strace)?;

@@ -65,8 +65,8 @@ pub fn play(typed: &[&str], shell: fn() -> Command) -> Result<String> {
         }
         let mut shell = shell();
         // We are root, and the page says `sudo` for those who are not.
-        let command = command.replace("sudo -v && ", "").replace("sudo ", "");
-        shell.args(["-c", &format!("exec 2>&1; {command}")]).env_remove("TMPDIR");
+        let sudo = r#"sudo() { [ "$1" = -v ] || "$@"; }"#;
+        shell.args(["-c", &format!("exec 2>&1; {sudo}; {command}")]).env_remove("TMPDIR");
         shell.current_dir(here.path());
         shell.env("PATH", &path).env("TERM", "xterm");
         let mut shell = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;

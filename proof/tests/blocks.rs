@@ -2,19 +2,25 @@
 //! throw-away host that has a workspace of its own; and the list of what is not.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use anyhow::{Result, ensure};
-use proof::book::blocks::{Group, groups, is_run};
+use anyhow::{Context, Result, ensure};
+use nix::fcntl::{Flock, FlockArg};
+use proof::book::blocks::{Group, asks, groups, is_run};
 use proof::book::lint::pages;
 use proof::book::page::Page;
+use proof::book::paste;
 use proof::book::scratch::{self, target};
 use proof::case::{self, Needs, case, here, snapshot};
 use proof::programs::output;
 use workshop::host::State;
 use workshop::machine;
 use workshop::workspace::workspace;
+
+/// What it takes to paste: a user whose sudo asks.
+const PASTE: Needs = Needs::ROOT.with(&["sudo", "zsh"]).within(600);
 
 fn main() -> ExitCode {
     let mut cases = Vec::new();
@@ -25,6 +31,15 @@ fn main() -> ExitCode {
             let name = Path::new(&page.file).file_stem().unwrap_or_default().to_string_lossy();
             // Cargo may have to build something first.
             let mut needs = Needs::ROOT.within(600);
+            for shell in ["bash", "zsh"] {
+                let groups: Vec<_> = groups(&page).0.into_iter().filter(is_pasted).collect();
+                // What a page with a Debian pastes needs the Debian.
+                if !groups.is_empty() && !types(&page, MMDEBSTRAP[0]) {
+                    let page = page.file.clone();
+                    let look = move || pasted(Some(&page), &groups, shell);
+                    cases.push(case(format!("pasted-{shell}::{name}"), PASTE, look));
+                }
+            }
             if types(&page, MMDEBSTRAP[0]) {
                 needs = needs.with(&MMDEBSTRAP);
             }
@@ -36,7 +51,14 @@ fn main() -> ExitCode {
         Ok(())
     }));
     for (name, wrong, blocks) in SHELLS {
-        cases.push(here(format!("shell::{name}"), Needs::NOTHING, || shell(blocks, wrong)));
+        let look = || as_said(wrong, group(blocks)?.run(Path::new("/"))).map(drop);
+        cases.push(here(format!("shell::{name}"), Needs::NOTHING, look));
+    }
+    for (name, wrong, blocks) in PASTES.iter().filter(|_| !machine::is_vm()) {
+        for shell in ["bash", "zsh"] {
+            let look = || as_said(wrong, pasted(None, &[group(blocks)?], shell));
+            cases.push(case(format!("paste::{name}::{shell}"), PASTE, look));
+        }
     }
     // They wait as much as they compute.
     case::run(4, cases)
@@ -50,8 +72,15 @@ fn types(page: &Page, words: &str) -> bool {
     page.fences.iter().any(|fence| fence.language == "sh" && fence.text.contains(words))
 }
 
+/// Waits until nobody else types what is on a page: it may name a cgroup, and those are the machine's.
+fn alone(page: &str) -> Result<Flock<File>> {
+    let held = Flock::lock(File::open(workspace().join(page))?, FlockArg::LockExclusive);
+    held.map_err(|(_, why)| why).with_context(|| format!("lock {page}"))
+}
+
 /// Types what is on a page, on a throw-away host, and looks whether anything is left.
 fn typed(page: &Page) -> Result<String> {
+    let _held = alone(&page.file)?;
     scratch::move_in(!types(page, "workshop rootfs"))?;
     if types(page, MMDEBSTRAP[0]) {
         scratch::with_our_mirror()?;
@@ -80,6 +109,26 @@ fn typed(page: &Page) -> Result<String> {
     Ok(String::new())
 }
 
+/// Does sudo ask for a password in these blocks? (A VM has no user whom it could ask.)
+fn is_pasted(group: &Group) -> bool {
+    is_run(&group.outer) && asks(&group.outer.text) && !machine::is_vm()
+}
+
+/// Pastes blocks, and says which of them the shell does not read whole.
+fn pasted(page: Option<&str>, groups: &[Group], shell: &str) -> Result<String> {
+    let _held = page.map(alone).transpose()?;
+    scratch::move_in(true)?;
+    paste::make_user()?;
+    let mut wrong = String::new();
+    for group in groups {
+        if let Err(error) = paste::paste(shell, group) {
+            wrong += &format!("the block in line {}: {error:#}\n", group.outer.line);
+        }
+    }
+    ensure!(wrong.is_empty(), "{wrong}");
+    Ok(String::new())
+}
+
 /// What a page may leave behind: files in the workspace, in `/tmp` and in `~`, and cgroups made by hand.
 fn left(page: &Page) -> Result<BTreeSet<String>> {
     let ends = |c: char| c.is_whitespace() || "\"';&|<>()$`*".contains(c);
@@ -104,7 +153,7 @@ fn not_run(pages: &[Page]) -> String {
         for Group { outer, inside } in groups(page).0 {
             for fence in [&outer].into_iter().chain(&inside) {
                 // What is typed inside is not, either, if its shell is not.
-                let why = match [&fence.not_run, &outer.not_run] {
+                let why = match [fence.why("not run"), outer.why("not run")] {
                     [Some(why), _] | [_, Some(why)] => why,
                     _ if fence.has("vm") => "outside of the VM",
                     _ if fence.has("v1") || outer.has("v1") => "on cgroup v2",
@@ -142,22 +191,41 @@ const SHELLS: &[(&str, &str, &Blocks)] = &[
     ("shell-fails-and-is-to", "", &[("sh,fails", "sh"), ("sh,inside", "echo"), ("sh,inside", "exit 3")]),
 ];
 
-/// Types a small page, in any directory.
-fn shell(blocks: &Blocks, wrong: &str) -> Result<()> {
+/// The same when they are pasted, where sudo asks for a password.
+#[rustfmt::skip] // A page is a line.
+const PASTES: &[(&str, &str, &Blocks)] = &[
+    ("last", "", &[("sh", "true\nsudo true")]),
+    ("not-last", "not read all", &[("sh", "sudo true\ntrue")]),
+    ("joined", "", &[("sh", "sudo true &&\ntrue")]),
+    ("several-lines", "", &[("sh", "true\nsudo sh -c '\n    true' \\\n    x")]),
+    ("background", "", &[("sh", "sudo -v && {\n    sudo sleep 1 &\n    wait\n}")]),
+    ("background-asks", "it leaves", &[("sh", "sudo sleep 1 &\nwait")]),
+    ("inside", "", &[("sh", "sudo sh"), ("sh,inside", "true\nexit")]),
+    ("inside-stays", "", &[("sh", "sudo sh"), ("sh,inside", "true")]),
+    ("fails", "its last command fails", &[("sh", "sudo false")]),
+];
+
+/// The blocks of a small page.
+fn group(blocks: &Blocks) -> Result<Group> {
     let mut text = String::from("# Page\n");
     for (words, block) in blocks {
         text += &format!("\n```{words}\n{block}\n```\n");
     }
     let page = Page::parse("page.md", text);
     ensure!(page.findings.is_empty(), "{:?}", page.findings);
-    let (groups, findings) = groups(&page);
-    ensure!(findings.is_empty() && groups.len() == 1, "{findings:?}");
-    match groups[0].run(Path::new("/")) {
+    let mut groups = groups(&page).0;
+    ensure!(groups.len() == 1, "{} groups", groups.len());
+    Ok(groups.remove(0))
+}
+
+/// Does it fail with these words, or not at all without any?
+fn as_said(wrong: &str, result: Result<String>) -> Result<String> {
+    match result {
         Ok(said) => ensure!(wrong.is_empty(), "it goes well:\n{said}"),
         Err(error) => {
             let said = format!("{error:#}");
             ensure!(!wrong.is_empty() && said.contains(wrong), "{said}");
         }
     }
-    Ok(())
+    Ok(String::new())
 }

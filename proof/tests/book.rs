@@ -14,6 +14,7 @@ use workshop::workspace::workspace;
 const SMALL: &str = "proof/tests/small-book";
 
 const PAGE: &str = "book/src/step01-exec.md";
+const QUOTES: &str = "book/src/a-real-one.md";
 const SUMMARY: &str = "book/src/SUMMARY.md";
 const README: &str = "README.md";
 const PICTURE: &str = "book/src/pictures/one.svg";
@@ -55,6 +56,24 @@ const FAULTS: &[(&str, &str, &str, &str)] = &[
     ("inside-of-nothing", README, "```sh", "```sh,inside"),
     ("a-prompt", PAGE, "cargo run", "$ cargo run"),
     ("a-comment", README, "true", "# it's\ntrue"),
+    ("a-line-after-sudo", PAGE, "echo hello", "echo hello && sudo true\ntrue"),
+    ("a-line-after-a-container", README, "true", "cargo run -p step02-uts -- run true\ntrue"),
+    ("in-the-background", README, "true", "cargo run -p step03-pid -- run sleep 1 2>&1 & wait"),
+    ("of-history", README, "true", "echo '!' \"it's mine!\""),
+    // What is shown of them
+    ("other-command", PAGE, "    echo hello", "    echo hullo"),
+    ("other-prompt", PAGE, "```sh\ncargo run -p", "```sh,inside\ncargo run -p"),
+    ("more-typed", PAGE, "    echo hello", "    echo hello\nls"),
+    ("nothing-typed", QUOTES, "```sh\ndocker run\n```\n\n", ""),
+    ("other-quote", QUOTES, "$ docker run", "/ # docker run"),
+    (
+        "not-even-some",
+        PAGE,
+        "```console",
+        "<!-- not shown: all of it -->\n```console\n$ ls\n```\n\n```console",
+    ),
+    ("no-time", PAGE, "*About 3 minutes, with the typing.*\n\n", ""),
+    ("wrong-time", PAGE, "About 3", "About 30"),
     // Pages and steps
     ("page-outside", "book/src/other.md", "", "# Other\n"),
     ("step-not-in-the-summary", SUMMARY, "- [One](step01-exec.md)\n", ""),

@@ -106,7 +106,9 @@ fn main() -> ExitCode {
     cases.push(case("well", Needs::ROOT.with(&["sudo"]), well).then(|said| {
         let machine = ("Linux [^,]+, [^\n,]+", "Linux 6.12.48+deb13-amd64, x86_64");
         let rootfs = ("rootfs, .*", "home/you/containers/rootfs, made from /usr/bin/busybox");
-        insta::with_settings!({ filters => vec![machine, rootfs] }, { recorded("doctor", said) });
+        insta::with_settings!({ filters => vec![machine, rootfs] }, {
+            recorded("doctor", &format!("$ cargo workshop doctor\n{said}"));
+        });
         Ok(())
     }));
     case::run(4, cases)

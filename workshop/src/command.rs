@@ -69,11 +69,17 @@ pub fn code(status: ExitStatus) -> i32 {
     status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or(-1)
 }
 
-/// A command that is started by another one, which comes before it.
+/// A command that is started by another one, which comes before it, in the same environment.
 pub fn behind(front: &[&str], command: &Command) -> Command {
     let mut words = front.iter().map(OsStr::new).chain(words(command));
     let mut both = Command::new(words.next().unwrap_or_default());
     both.args(words).stdin(Stdio::null());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => both.env(name, value),
+            None => both.env_remove(name),
+        };
+    }
     both
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 
@@ -54,7 +55,6 @@ impl Terminal {
         fcntl(&pty.master, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).context("fcntl")?;
         let stdio = || pty.slave.try_clone().map(Stdio::from);
         let mut shell = behind(&["setsid", "--ctty", "--wait"], leader);
-        shell.envs(leader.get_envs().filter_map(|(name, value)| Some((name, value?))));
         let shell = shell.stdin(stdio()?).stdout(stdio()?).stderr(stdio()?).spawn()?;
         Ok(Terminal { shell, master: pty.master, screen: String::new(), run })
     }
@@ -95,6 +95,12 @@ impl Terminal {
     pub fn shows(&mut self, text: &str) -> Result<bool> {
         self.read()?;
         Ok(self.screen.contains(text))
+    }
+
+    /// What it has shown since it was last asked.
+    pub fn seen(&mut self) -> Result<String> {
+        self.read()?;
+        Ok(mem::take(&mut self.screen))
     }
 
     /// Closes it, as closing the window does.

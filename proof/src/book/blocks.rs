@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use workshop::machine;
+use workshop::steps::{STEPS, Step};
 
 use super::Finding;
 use super::page::{Fence, Page};
@@ -35,6 +36,20 @@ pub fn groups(page: &Page) -> (Vec<Group>, Vec<Finding>) {
                 wrong(line, "a comment: at a prompt, zsh has none");
             }
         }
+        if !fence.has("inside") && asks(last_command(&fence.text).0) {
+            wrong(
+                fence.line,
+                "sudo may ask for a password before its last command: what is pasted \
+                after that is lost. Join them with && at the end of the line, or make two blocks",
+            );
+        }
+        if asks(&fence.text) && in_background(&fence.text) && !fence.text.starts_with("sudo -v &&")
+        {
+            wrong(fence.line, "in the background, sudo cannot ask: begin with `sudo -v &&`");
+        }
+        if quotes(&fence.text).any(|(quote, c)| quote == Some('"') && c == '!') {
+            wrong(fence.line, "bash and zsh take `!` in double quotes for one of their own");
+        }
         match (fence.has("inside"), groups.last_mut()) {
             (false, _) => groups.push(Group { outer: fence.clone(), inside: Vec::new() }),
             (true, Some(group)) => group.inside.push(fence.clone()),
@@ -50,7 +65,7 @@ pub fn is_run(fence: &Fence) -> bool {
     if fence.has("vm") && !machine::is_vm() {
         return false;
     }
-    fence.not_run.is_none() && !fence.has(if v2 { "v1" } else { "v2" })
+    fence.why("not run").is_none() && !fence.has(if v2 { "v1" } else { "v2" })
 }
 
 /// How the names begin of what cargo, or we, have set for a test.
@@ -73,6 +88,38 @@ pub fn as_user(program: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--reuid", "1000", "--regid", "1000", "--clear-groups", program]);
     command
+}
+
+/// May sudo ask for a password in there? (`.cargo/runner` knows what takes root, and who is root.)
+pub fn asks(script: &str) -> bool {
+    if ["--map-root-user", "unshare -Ur"].iter().any(|root| script.contains(root)) {
+        return false;
+    }
+    let word = |c: char| !c.is_alphanumeric();
+    let takes_root = |step: &Step| {
+        let (_, run) = script.split_once(&format!("-p {} ", step.name)).unwrap_or_default();
+        run.contains("-- run ") && !run.contains("-- run --help")
+    };
+    script.split(word).any(|word| word == "sudo") || STEPS[1..].iter().any(takes_root)
+}
+
+/// Does it put something in the background?
+fn in_background(script: &str) -> bool {
+    let bare: String = quotes(script).filter(|(quote, _)| quote.is_none()).map(|it| it.1).collect();
+    ["&&", ">&", "&>"].iter().fold(bare, |bare, other| bare.replace(other, "")).contains('&')
+}
+
+/// The characters of a script, each with the quote that it is in.
+fn quotes(script: &str) -> impl Iterator<Item = (Option<char>, char)> {
+    let (mut quote, mut escaped) = (None, false);
+    script.chars().map(move |c| {
+        let is_quote = !escaped && (quote == Some(c) || quote.is_none() && "'\"".contains(c));
+        escaped = !escaped && c == '\\' && quote != Some('\'');
+        if is_quote {
+            quote = if quote.is_none() { Some(c) } else { None };
+        }
+        (quote, c)
+    })
 }
 
 /// What comes before the last command of a block, and that, which may have many lines: the shell knows

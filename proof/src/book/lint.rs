@@ -11,10 +11,10 @@ use anyhow::{Context, Result, bail, ensure};
 use workshop::steps::STEPS;
 
 use super::page::Page;
-use super::{Finding, blocks};
+use super::{Finding, blocks, reader};
 use crate::programs::output;
 
-const PAGES: &str = "book/src";
+pub(super) const PAGES: &str = "book/src";
 const SUMMARY: &str = "book/src/SUMMARY.md";
 /// It has blocks that are run, too.
 const README: &str = "README.md";
@@ -54,6 +54,9 @@ pub fn pages(root: &Path) -> Result<Vec<Page>> {
 pub fn lint(root: &Path) -> Result<Vec<Finding>> {
     let root = &root.canonicalize()?;
     let pages = pages(root)?;
+    let summary = fs::read_to_string(root.join(SUMMARY))?;
+    // What is looked up is not read in one go.
+    let (to_read, _) = summary.split_once("\n# Reference\n").unwrap_or((&summary, ""));
     let mut book = Book { root, pages: &pages, findings: Vec::new(), shown: BTreeSet::new() };
     for page in &pages {
         book.findings.extend(page.findings.iter().cloned());
@@ -62,6 +65,11 @@ pub fn lint(root: &Path) -> Result<Vec<Finding>> {
             continue;
         }
         book.typed(page);
+        book.findings.extend(reader::shown(root, page));
+        let name = page.file.trim_start_matches("book/src/");
+        if to_read.contains(&format!("({name})")) {
+            book.findings.extend(reader::time(page));
+        }
         for (line, text) in (1..).zip(page.text.lines()).filter(|(_, text)| text.contains("{{#")) {
             if let Err(what) = book.include(page, line, text) {
                 book.wrong(&page.file, line, what.to_string());

@@ -26,6 +26,8 @@ pub struct Page {
     pub text: String,
     /// Its fenced blocks.
     pub fences: Vec<Fence>,
+    /// Its words outside of blocks: those that all read, and those that are folded.
+    pub words: [usize; 2],
     /// Where its links lead to.
     pub links: Vec<String>,
     /// What is wrong with its form.
@@ -43,8 +45,10 @@ pub struct Fence {
     attributes: Vec<String>,
     /// What is in it.
     pub text: String,
-    /// Why it is not run, if it says so.
-    pub not_run: Option<String>,
+    /// Is it folded, in `<details>`?
+    pub folded: bool,
+    /// The comment on the line before it.
+    comment: String,
 }
 
 impl Fence {
@@ -56,6 +60,12 @@ impl Fence {
     /// Does it have this attribute?
     pub fn has(&self, attribute: &str) -> bool {
         self.attributes.iter().any(|own| own == attribute)
+    }
+
+    /// Why something does not hold for it, such as `not run`: `<!-- not run: why -->` is before it.
+    pub fn why(&self, not: &str) -> Option<&str> {
+        // Without a reason, it does.
+        self.comment.strip_prefix(not)?.strip_prefix(": ")
     }
 }
 
@@ -78,6 +88,7 @@ impl Page {
             | Options::ENABLE_HEADING_ATTRIBUTES
             | Options::ENABLE_DEFINITION_LIST
             | Options::ENABLE_GFM;
+        let mut folded = false;
         let mut events = Parser::new_ext(&text, options).into_offset_iter();
         while let Some((event, bytes)) = events.next() {
             let line = text[..bytes.start].matches('\n').count() + 1;
@@ -103,8 +114,23 @@ impl Page {
                     if !(BLOCKS.contains(&&*info) || language == "sh" && of_sh) {
                         page.wrong(line, format!("we have no blocks that are `{info}`"));
                     }
-                    let not_run = not_run(&text, line);
-                    page.fences.push(Fence { line, language, attributes, text: inner, not_run });
+                    let comment = comment(&text, line).unwrap_or_default();
+                    page.fences.push(Fence {
+                        line,
+                        language,
+                        attributes,
+                        text: inner,
+                        folded,
+                        comment,
+                    });
+                }
+                Event::Html(html) => {
+                    folded = !html.contains("</details>") && (folded || html.contains("<details"));
+                }
+                Event::Text(said) | Event::Code(said) if !said.starts_with("{{#") => {
+                    let words = said.split_whitespace();
+                    page.words[usize::from(folded)] +=
+                        words.filter(|word| word.contains(char::is_alphanumeric)).count();
                 }
                 Event::Start(Tag::Link { dest_url, .. }) => page.links.push(dest_url.into_string()),
                 _ => {}
@@ -125,11 +151,9 @@ impl Page {
     }
 }
 
-/// Why the block in this line is not run: `<!-- not run: why -->` ends on the line before it.
-fn not_run(text: &str, line: usize) -> Option<String> {
+/// The comment that ends on the line before this one.
+fn comment(text: &str, line: usize) -> Option<String> {
     let before: String = text.split_inclusive('\n').take(line - 1).collect();
     let (_, comment) = before.trim_end().strip_suffix("-->")?.rsplit_once("<!--")?;
-    let why: Vec<_> = comment.trim().strip_prefix("not run:")?.split_whitespace().collect();
-    // Without a reason, it is run.
-    (!why.is_empty()).then(|| why.join(" "))
+    Some(comment.split_whitespace().collect::<Vec<_>>().join(" "))
 }

@@ -1,15 +1,16 @@
 //! `cargo proof book`: looks at the book's sources, has mdBook build it, and follows every link in
 //! what was built.
 
-use std::env;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::{array, env};
 
 use anyhow::{Context, Result, bail, ensure};
 use workshop::workspace::{target, workspace};
 
-use super::{links, lint};
+use super::page::Page;
+use super::{links, lint, reader};
 
 /// The version that we know.
 const VERSION: &str = "mdbook v0.5.4";
@@ -22,11 +23,18 @@ pub struct Args {
     /// Then show it in the browser, and build it anew when a page changes
     #[arg(long)]
     serve: bool,
+    /// Only print how many words each page has, and how many minutes it takes
+    #[arg(long)]
+    minutes: bool,
 }
 
 /// Checks it, builds it, and says what is wrong with it.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let root = workspace();
+    if args.minutes {
+        print!("{}", table(&lint::pages(root)?));
+        return Ok(ExitCode::SUCCESS);
+    }
     let out = env::current_dir()?.join(target()).join("book");
     let mut findings = lint::lint(root)?;
     let mdbook = mdbook()?;
@@ -43,6 +51,19 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     ensure!(findings.is_empty(), "the book has faults: listed above");
     Ok(ExitCode::SUCCESS)
+}
+
+/// What each page takes: words, folded ones, blocks to type, minutes; and all of them together.
+fn table(pages: &[Page]) -> String {
+    let mut sum = [0; 4];
+    let mut table = "| page | words | folded | blocks | minutes |\n".to_owned();
+    table += "| --- | --: | --: | --: | --: |\n";
+    for page in pages {
+        let row = [page.words[0], page.words[1], reader::blocks(page), reader::minutes(page)];
+        sum = array::from_fn(|i| sum[i] + row[i]);
+        table += &format!("| {} | {} |\n", page.file, row.map(|it| it.to_string()).join(" | "));
+    }
+    table + &format!("| all | {} |\n", sum.map(|it| it.to_string()).join(" | "))
 }
 
 /// mdBook of the version that we know: in `PATH`, or where `mdbook.sh` brings it.
