@@ -33,7 +33,7 @@ pub fn run(step: &'static str, all: &'static [Transcript]) -> ExitCode {
         // In a user namespace there are more mounts and only one user, so these need root.
         let root = STEPS.iter().any(|row| row.name == step && row.root)
             || ["mounts", "without-privilege"].contains(name);
-        case(*name, Needs::root_if(root), || play(typed, || Command::new("sh"))).then(move |seen| {
+        case(*name, Needs::root_if(root), || play_here(typed)).then(move |seen| {
             // Debian's busybox runs `ps` inside its shell, and says so.
             insta::with_settings!({ filters => vec![(r"\{(\w+)\} /bin/sh", "$1")] }, {
                 recorded(&format!("{step}/{name}"), seen);
@@ -44,16 +44,21 @@ pub fn run(step: &'static str, all: &'static [Transcript]) -> ExitCode {
     case::run(2, all.iter().map(case_of).collect())
 }
 
+/// Types the lines where there is a folder `rootfs`, as where a reader types.
+fn play_here(typed: &[&str]) -> Result<String> {
+    let here = TempDir::new("transcript-")?;
+    if let Some(rootfs) = env::var_os("ROOTFS") {
+        symlink(rootfs, here.path().join("rootfs")).context("symlink rootfs")?;
+    }
+    env::set_current_dir(here.path()).context("chdir")?;
+    play(typed, || Command::new("sh"))
+}
+
 /// Types the lines into shells, and shows them with what they say.
 pub fn play(typed: &[&str], shell: fn() -> Command) -> Result<String> {
     nix::unistd::sethostname("host").context("sethostname")?;
     let programs = programs().display();
     let path = format!("{programs}:{programs}/examples:{}", env::var("PATH")?);
-    // Where a reader types there is a folder `rootfs`.
-    let here = TempDir::new("transcript-")?;
-    if let Some(rootfs) = env::var_os("ROOTFS") {
-        symlink(rootfs, here.path().join("rootfs")).context("symlink rootfs")?;
-    }
     let mut seen = String::new();
     let mut lines = typed.iter().peekable();
     while let Some(line) = lines.next() {
@@ -67,7 +72,6 @@ pub fn play(typed: &[&str], shell: fn() -> Command) -> Result<String> {
         // We are root, and the page says `sudo` for those who are not.
         let sudo = r#"sudo() { [ "$1" = -v ] || "$@"; }"#;
         shell.args(["-c", &format!("exec 2>&1; {sudo}; {command}")]).env_remove("TMPDIR");
-        shell.current_dir(here.path());
         shell.env("PATH", &path).env("TERM", "xterm");
         let mut shell = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         shell.stdin.take().context("no stdin")?.write_all(inside.as_bytes())?;

@@ -301,8 +301,10 @@ fn ipc(runner: &Runner) -> Result<()> {
 }
 
 fn group_signal(runner: &Runner) -> Result<()> {
-    // USR1 is handled before TERM, whichever was sent first.
-    let script = r#"trap : USR1; $caller sleep 777 & bystander=$!; "$@" > /dev/null
+    // USR1 is handled before TERM, whichever was sent first. Until the bystander is `sleep`, it still
+    // has the handler of its shell.
+    let script = r#"trap : USR1; $caller sleep 777 & bystander=$!
+        until grep -qx sleep /proc/$bystander/comm; do sleep 0.01; done; "$@" > /dev/null
         kill $bystander; wait $bystander; echo $?"#;
     let runs = runner.command(["sh", "-c", "trap : USR1; kill -USR1 0"]);
     let mut group = behind(&["setsid", "--wait", "sh", "-c", script, "sh"], &runs);
