@@ -22,7 +22,8 @@ use directory::{Directory, sweep};
 #[derive(clap::Args)]
 pub struct Limits {
     /// Maximum number of processes and threads, PID 1 included
-    #[arg(long, value_name = "N", default_value = "20", value_parser = clap::value_parser!(u32).range(2..=4194304))]
+    #[arg(long, value_name = "N", default_value = "20")]
+    #[arg(value_parser = clap::value_parser!(u32).range(2..=4194304))]
     pub pids_limit: u32,
     /// Maximum memory in bytes, or with a unit: b, k, m, g, t [default: no limit]
     #[arg(long, value_name = "SIZE", value_parser = bytes, allow_negative_numbers = true)]

@@ -1,5 +1,4 @@
-//! Version 2: one tree for all controllers, so one directory. A cgroup's file
-//! `cgroup.subtree_control` lists the controllers that its children have.
+//! Version 2: one tree, one directory. Its `cgroup.subtree_control` lists its children's controllers.
 
 use std::fs;
 use std::path::{Path, PathBuf};
