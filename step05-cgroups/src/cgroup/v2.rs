@@ -1,4 +1,4 @@
-//! Version 2: one tree, one directory. Its `cgroup.subtree_control` lists its children's controllers.
+//! Version 2: one tree, one directory. `cgroup.subtree_control` lists its children's controllers.
 
 use std::fs;
 use std::path::{Path, PathBuf};
