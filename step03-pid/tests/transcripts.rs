@@ -16,6 +16,7 @@ proof::transcripts! {
         "$ step03-pid run cat /proc/1/comm",
     ],
     "zombies": [
+        "$ grep -s zombie /proc/[0-9]*/status | wc -l",
         "$ step03-pid run sh -c '(sleep 0.1 &); sleep 1; grep -s zombie /proc/[0-9]*/status | wc -l'",
         "$ step02-uts run \\
     sh -c 'unshare --pid --fork sh -c \"(sleep 0.1 &); exec sleep 2\" & sleep 1; grep -s zombie /proc/[0-9]*/status | wc -l; wait'",
@@ -30,15 +31,15 @@ proof::transcripts! {
     sh -c 'trap \"echo goodbye; exit 7\" TERM; while :; do sleep 0.1; done' || echo $?",
     ],
     "ends-with-its-command": [
-        "$ step02-uts run sh -c 'setsid sleep 4 & echo started' &&
-sleep 1 && ps -e -o args= | grep -c '^sleep 4'",
-        "$ step03-pid run sh -c 'setsid sleep 5 & echo started' &&
-sleep 1 && ps -e -o args= | grep -c '^sleep 5'",
+        "$ step02-uts run sh -c 'setsid sleep 4.321 & echo started' &&
+sleep 1 && ps -e -o args= | grep -c '^sleep 4.321$'",
+        "$ step03-pid run sh -c 'setsid sleep 5.321 & echo started' &&
+sleep 1 && ps -e -o args= | grep -c '^sleep 5.321$'",
     ],
     "killed": [
         "$ step03-pid run sleep 9 & sleep 1; ps -e -o args= | grep -c '^sleep 9'; kill -9 $!; sleep 1; ps -e -o args= | grep -c '^sleep 9'",
     ],
-    "way-back": ["$ step03-pid run --hostname rust nsenter --uts=/proc/1/ns/uts hostname"],
+    "way-back": ["$ step03-pid run --hostname rust nsenter --target 1 --uts hostname"],
     "errors": [
         "$ step03-pid run no-such-command; echo $?",
         "$ step03-pid run /etc/passwd; echo $?",

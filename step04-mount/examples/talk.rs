@@ -30,7 +30,7 @@ fn main() {
 fn run() {
     unshare(CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS)
         .expect("unshare");
-    // Go does this by itself (`Unshareflags`). Without it, the host would keep the mount of /proc.
+    // In Go, `Unshareflags` can do this. Without it, the host would keep the mount of /proc.
     let private = MsFlags::MS_PRIVATE | MsFlags::MS_REC;
     mount(None::<&str>, "/", None::<&str>, private, None::<&str>).expect("make / private");
 

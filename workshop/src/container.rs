@@ -18,7 +18,7 @@ use nix::unistd::{Pid, alarm};
 
 use crate::command::{Ended, behind, end, end_in_time, words};
 use crate::host::{self, command_below};
-use crate::machine::{patience, slowness};
+use crate::machine::{eventually, patience, slowness};
 use crate::temp::TempDir;
 use crate::terminal::Terminal;
 
@@ -230,6 +230,16 @@ pub struct Running {
 }
 
 impl Running {
+    /// Ends it by SIGTERM, sent until it has ended: with hardly any CPU time it may still be starting,
+    /// and miss one.
+    pub fn terminate(mut self) -> Result<()> {
+        eventually(|| {
+            self.signal(Signal::SIGTERM)?;
+            self.child.try_wait()?.context("it does not end")
+        })?;
+        Ok(())
+    }
+
     /// The process id of the runner.
     pub fn pid(&self) -> i32 {
         self.child.id() as i32

@@ -89,7 +89,7 @@ fn limit(runner: &Runner, option: &str, size: &str, names: [&str; 2]) -> Result<
     for none in ["max", "-1"] {
         let _ = fs::write(&file, none);
     }
-    running.end_by(SIGTERM, 143)?;
+    running.terminate()?;
     Ok(said.split_whitespace().next().unwrap_or_default().to_owned())
 }
 
