@@ -38,7 +38,7 @@ sleep 1 && ps -e -o args= | grep -c '^sleep 5.321$'",
     "killed": [
         "$ step03-pid run sleep 9 & sleep 1; ps -e -o args= | grep -c '^sleep 9'; kill -9 $!; sleep 1; ps -e -o args= | grep -c '^sleep 9'",
     ],
-    "way-back": ["$ step03-pid run --hostname rust nsenter --target 1 --uts hostname"],
+    "way-back": ["$ step03-pid run --hostname rust nsenter --uts=/proc/1/ns/uts hostname"],
     "errors": [
         "$ step03-pid run no-such-command; echo $?",
         "$ step03-pid run /etc/passwd; echo $?",
