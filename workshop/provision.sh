@@ -14,7 +14,7 @@ profile=/etc/profile.d/workshop.sh
 # Debian 13's Rust is 1.85, the oldest that the workspace builds with.
 packages="ca-certificates cargo rustc gcc libc6-dev git"
 # What the tests and the root filesystem need (.ci/run installs these, too). strace is for you, too.
-for_tests="bash bubblewrap busybox-static curl gcc hostname libc6-dev mount patch procps strace sudo util-linux wget zsh"
+for_tests="bash bubblewrap busybox-static curl gcc hostname libc6-dev mount patch procps strace sudo util-linux wget xz-utils zsh zstd"
 
 # The tools' output goes to a file, and is shown only if something fails.
 exec 3>&1 4>&2 </dev/null
