@@ -89,7 +89,11 @@ const ROWS: &[(&str, &str, How)] = &[
     ("the terminal", "`run sh &` in bash", Function(shell_in_the_background)),
     ("the kernel", "ALRM, of alarm(2)", Function(alarm)),
     ("the kernel", "XCPU, of ulimit -t", Script("limited '-t 1' 'while :; do :; done'")),
-    ("the kernel", "XFSZ, of ulimit -f", Script("limited '-f 0' 'echo >/tmp/file'")),
+    (
+        "the kernel",
+        "XFSZ, of ulimit -f",
+        Script("limited '-f 0' 'exec 3>/tmp/file; rm /tmp/file; echo >&3'"),
+    ),
     ("the kernel", "PIPE", Script("closed_pipe")),
 ];
 
