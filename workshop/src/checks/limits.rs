@@ -254,7 +254,9 @@ fn stays_below_its_caller(runner: &Runner) -> Result<()> {
 
 /// Mounts the trees at paths with blanks, joins cgroups whose names are not UTF-8, starts a
 /// command, and prints which cgroups are left.
-const IN_ODD_CGROUPS: &str = r#"odd=$TMPDIR/$(printf 'odd \t\\040'); name=$(printf 'caf\351 a:b')
+const IN_ODD_CGROUPS: &str = r#"odd=$TMPDIR/$(printf 'odd \t\\040')
+    # Others who try this see the same trees: the name is ours alone.
+    name=$(printf 'caf\351 a:b ')${TMPDIR##*/}
     grep ' cgroup' /proc/mounts >"$TMPDIR/trees"
     while read -r _ old kind options _; do
         new="$odd/${old##*/}"; mkdir -p "$new"
@@ -270,7 +272,7 @@ const IN_ODD_CGROUPS: &str = r#"odd=$TMPDIR/$(printf 'odd \t\\040'); name=$(prin
         done; unset IFS
     done <"$TMPDIR/trees"
     "$@" || : # the shell inside says that it cannot fork
-    # Cgroups of others may vanish meanwhile.
+    # Cgroups of others may vanish while `find` looks.
     LC_ALL=C find "$odd" -path "*/$name/*" -type d ! -name host 2>/dev/null || :"#;
 
 fn odd_names_of_cgroups(runner: &Runner) -> Result<()> {
